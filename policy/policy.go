@@ -1,0 +1,180 @@
+// Package policy is the desired state as plain values: what to protect, where copies go, how long they stay, when.
+//
+// It does no I/O, reads no clock and knows no HCL: policy/lang makes these values from files. Every value that takes part
+// in a plan is encoded by its JSON tags; a Secret encodes as the expression that was written, never as what it stands for.
+package policy
+
+import "time"
+
+// Set is one whole configuration: every *.hf.hcl and *.hf.json file of a directory, evaluated.
+type Set struct {
+	Settings   Settings             `json:"holdfast"`
+	Stores     map[string]Store     `json:"stores"`     // by address, "store.primary"
+	Sources    map[string]Source    `json:"sources"`    // by address, "source.postgres.app" or `source.postgres.app["eu"]`
+	Retentions map[string]Retention `json:"retentions"` // by address, "retention.standard"
+	Backups    map[string]Backup    `json:"backups"`    // by address, "backup.app" or `backup.app["eu"]`
+	Text       []byte               `json:"-"`          // the files as written, concatenated in name order; stored with each restore point
+}
+
+// Settings is the `holdfast` block.
+type Settings struct {
+	RequiredVersion string `json:"required_version,omitempty"`
+	State           string `json:"state,omitempty"`    // bucket URL; empty means the default beside the policy
+	Identity        string `json:"identity,omitempty"` // path of an age identity file
+}
+
+// Store is where copies live.
+type Store struct {
+	Address    string     `json:"-"`
+	URL        string     `json:"url"`
+	Encryption Encryption `json:"encryption"`
+}
+
+// Encryption says who can read a store. None is true only when the policy says `encryption { none = true }`.
+type Encryption struct {
+	None       bool     `json:"none,omitempty"`
+	Recipients []string `json:"recipients,omitempty"` // age recipients that can read everything
+	Writers    []string `json:"writers,omitempty"`    // age recipients that can add, deduplicate and prune, but not read
+}
+
+// SourceKind is the kind of system a source is. It is also the key of the executor map.
+type SourceKind string
+
+// The kinds of source.
+const (
+	KindPostgres SourceKind = "postgres"
+	KindQdrant   SourceKind = "qdrant"
+	KindFiles    SourceKind = "files"
+)
+
+// Source is a system to protect. Exactly the field named by Kind is set.
+type Source struct {
+	Address  string          `json:"-"`
+	Kind     SourceKind      `json:"kind"`
+	Postgres *PostgresSource `json:"postgres,omitempty"`
+	Files    *FilesSource    `json:"files,omitempty"`
+}
+
+// PostgresSource is a PostgreSQL server: either DSN, or the single fields.
+type PostgresSource struct {
+	DSN      *Secret `json:"dsn,omitempty"`
+	Host     string  `json:"host,omitempty"`
+	Port     int     `json:"port,omitempty"`
+	User     string  `json:"user,omitempty"`
+	Database string  `json:"database,omitempty"` // to connect to; which databases are backed up is the backup's choice
+	SSLMode  string  `json:"sslmode,omitempty"`
+	Password *Secret `json:"password,omitempty"`
+}
+
+// FilesSource is a tree of files. Globs are doublestar patterns relative to Root; no Include means everything.
+type FilesSource struct {
+	Root          string   `json:"root"`
+	Include       []string `json:"include,omitempty"`
+	Exclude       []string `json:"exclude,omitempty"`
+	OneFileSystem bool     `json:"one_file_system,omitempty"`
+}
+
+// Retention says which restore points remain: a point stays while any rule keeps it.
+type Retention struct {
+	Address         string   `json:"-"`
+	Last            int      `json:"last,omitempty"`
+	Within          Duration `json:"within,omitempty"`
+	Hourly          int      `json:"hourly,omitempty"`
+	Daily           int      `json:"daily,omitempty"`
+	Weekly          int      `json:"weekly,omitempty"`
+	Monthly         int      `json:"monthly,omitempty"`
+	Yearly          int      `json:"yearly,omitempty"`
+	MinVerified     int      `json:"min_verified,omitempty"`      // never fewer verified restore points than this
+	MaxPrunePercent int      `json:"max_prune_percent,omitempty"` // 0 means no limit
+}
+
+// Backup is the policy of one source: how, when, where, how long, how proven. References hold addresses.
+type Backup struct {
+	Address     string      `json:"-"`
+	Source      string      `json:"source"`
+	Store       string      `json:"store"`
+	Retention   string      `json:"retention,omitempty"`
+	Schedule    *Schedule   `json:"schedule,omitempty"` // nil: runs only when asked for by -force
+	Compression Compression `json:"compression"`
+	Objective   Objective   `json:"objective,omitzero"`
+	Logical     *Logical    `json:"logical,omitempty"` // PostgreSQL by pg_dump
+	Verify      Verify      `json:"verify"`
+}
+
+// Method is how a backup reads its source: "logical" for pg_dump, "files" for a tree.
+func (b Backup) Method() string {
+	if b.Logical != nil {
+		return "logical"
+	}
+	return "files"
+}
+
+// Schedule is when a backup is due: exactly one of Cron (five fields) and Every is set.
+type Schedule struct {
+	Cron     string   `json:"cron,omitempty"`
+	Every    Duration `json:"every,omitempty"`
+	Timezone string   `json:"timezone,omitempty"` // IANA name; empty means UTC
+	Jitter   Duration `json:"jitter,omitempty"`   // each slot is delayed by a fixed amount below this, derived from address and slot
+	Paused   bool     `json:"paused,omitempty"`
+}
+
+// Compression is a level: none, fast, default or better.
+type Compression string
+
+// The levels.
+const (
+	CompressionNone    Compression = "none"
+	CompressionFast    Compression = "fast"
+	CompressionDefault Compression = "default"
+	CompressionBetter  Compression = "better"
+)
+
+// Objective is a promise: RPO is the greatest age of the newest restore point, RTO the longest restore. Zero means none given.
+type Objective struct {
+	RPO Duration `json:"rpo,omitempty"`
+	RTO Duration `json:"rto,omitempty"`
+}
+
+// Logical is the pg_dump method. No Databases means every database that allows connections, templates aside.
+// Patterns are pg_dump's own, such as "audit.*".
+type Logical struct {
+	Databases        []string `json:"databases,omitempty"` // globs
+	ExcludeDatabases []string `json:"exclude_databases,omitempty"`
+	Tables           []string `json:"tables,omitempty"`
+	ExcludeTables    []string `json:"exclude_tables,omitempty"`
+}
+
+// VerifyLevel is how far a copy is read back. Higher levels include the lower ones.
+type VerifyLevel string
+
+// The levels, from weakest to strongest.
+const (
+	VerifyNone   VerifyLevel = "none"
+	VerifyStored VerifyLevel = "stored" // the hash of every stored byte; needs no key
+	VerifyRead   VerifyLevel = "read"   // decrypted, decompressed, every chunk id, the content decoded by its executor
+)
+
+// Rank orders levels: none 0, stored 1, read 2; -1 for anything else.
+func (l VerifyLevel) Rank() int {
+	switch l {
+	case VerifyNone:
+		return 0
+	case VerifyStored:
+		return 1
+	case VerifyRead:
+		return 2
+	default:
+		return -1
+	}
+}
+
+// Verify says how each new copy is proven. After defaults to stored.
+type Verify struct {
+	After VerifyLevel `json:"after"`
+}
+
+// Duration is a span of time that encodes as the shortest policy text, such as "36h" or "7d" (d is exactly 24h, w 7d).
+type Duration time.Duration
+
+// Std returns the standard library's type.
+func (d Duration) Std() time.Duration { return time.Duration(d) }

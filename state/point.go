@@ -1,0 +1,22 @@
+package state
+
+// Verified tells whether any copy has a good proof of at least one level and no newer failed one.
+func (p RestorePoint) Verified() bool {
+	for _, c := range p.Copies {
+		if c.Verified() {
+			return !p.Incomplete
+		}
+	}
+	return false
+}
+
+// Verified tells whether the newest proof of the copy is good.
+func (c Copy) Verified() bool {
+	newest := Proof{}
+	for _, p := range c.Proofs {
+		if p.At.After(newest.At) || (p.At.Equal(newest.At) && !p.OK) {
+			newest = p
+		}
+	}
+	return newest.OK
+}
