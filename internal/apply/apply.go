@@ -1,0 +1,230 @@
+// Package apply does what a plan says: it walks the actions, calls executors and commits the catalog after each one.
+//
+// It decides nothing (planner does) and prints nothing (views hear of it through Events). It is the only room that knows
+// both policies and stores, through the small interfaces it declares here. Invariants it keeps: a run is committed as
+// pending before its first byte; a restore point enters the catalog after its manifest was stored and read back; a point
+// leaves the catalog before its manifest is deleted; a failure skips dependants only and never counts as success.
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/holdfast-io/holdfast/executors"
+	"github.com/holdfast-io/holdfast/internal/dag"
+	"github.com/holdfast-io/holdfast/planner/plan"
+	"github.com/holdfast-io/holdfast/policy"
+	"github.com/holdfast-io/holdfast/state"
+)
+
+// Repositories opens the repositories of stores by address.
+type Repositories interface {
+	// Initialize makes the repository of a store that has none, and returns the id of the one that is there afterwards.
+	Initialize(ctx context.Context, store string) (id string, err error)
+	// Open opens a store for work. Repeated calls may return the same value.
+	Open(ctx context.Context, store string) (Repository, error)
+}
+
+// Repository is one store, as far as apply needs it.
+type Repository interface {
+	ID() string
+	// CanRead tells whether this host holds a key that opens what is stored.
+	CanRead() bool
+	// NewPoint begins a restore point. Nothing of it counts before Commit returned nil.
+	NewPoint(ctx context.Context, o PointOptions) (PointWriter, error)
+	// Find tells of a point that is whole in the store; ok is false when its manifest is absent.
+	Find(ctx context.Context, address, point string) (found Found, ok bool, err error)
+	// Supply opens a restore point for reading.
+	Supply(ctx context.Context, address, point string) (executors.Supply, error)
+	// VerifyStored compares the hash of every stored byte that the points need. Each string names a damaged object and how.
+	VerifyStored(ctx context.Context, points []PointCopy, progress func(bytes int64)) (Checked, error)
+	// VerifyRead decrypts and decodes every chunk of one point.
+	VerifyRead(ctx context.Context, address, point string, progress func(bytes int64)) (Checked, error)
+	// DeletePoint deletes a point's manifest and what goes with it. An absent point is not an error.
+	DeletePoint(ctx context.Context, address, point string) error
+}
+
+// PointOptions describe a restore point to be written.
+type PointOptions struct {
+	Address     string
+	Point       string
+	Compression policy.Compression
+	SizeHint    int64 // plain bytes expected; 0 unknown
+	Progress    func(bytes, stored int64)
+}
+
+// PointWriter is a Sink that ends in a restore point or in nothing.
+type PointWriter interface {
+	executors.Sink
+	// Commit writes index, summary and manifest and reads them back.
+	Commit(ctx context.Context, info PointInfo) (Receipt, error)
+	// Abort gives up. What was stored is unreferenced. Safe after Commit.
+	Abort()
+}
+
+// PointInfo is stored with a restore point, so that a store alone tells what it is.
+type PointInfo struct {
+	Time       time.Time
+	Slot       time.Time
+	Source     string
+	Method     string
+	Run        string
+	Version    string
+	Position   string
+	Meta       map[string]string
+	Incomplete bool
+}
+
+// Receipt is the proof that a point is stored.
+type Receipt struct {
+	Manifest, Summary   string // hex SHA-256 of the stored objects
+	Size, Stored, Items int64
+}
+
+// Found is a point as the store alone tells it.
+type Found struct {
+	Info    PointInfo
+	Receipt Receipt
+}
+
+// PointCopy names one stored copy.
+type PointCopy struct{ Address, Point, Manifest, Summary string }
+
+// Checked is the outcome of reading back.
+type Checked struct {
+	Objects, Bytes int64
+	Damage         []Damage
+}
+
+// Damage is one damaged object and the points that need it, as address and id, as far as this host can tell.
+type Damage struct {
+	Object  string
+	Problem string
+	Points  []string
+}
+
+// String is the sentence a person reads.
+func (d Damage) String() string { return d.Object + ": " + d.Problem }
+
+// Lease is the right to commit; state/backend's Leased is one.
+type Lease interface {
+	Context() context.Context
+	Commit(ctx context.Context, next *state.Catalog) error
+}
+
+// Events hear what happens, from several goroutines.
+type Events interface {
+	ActionStarted(a plan.Action)
+	ActionProgress(a plan.Action, bytes, stored, expected int64)
+	ActionNote(a plan.Action, note string)
+	ActionFinished(a plan.Action, done state.RunAction)
+}
+
+// Runner applies one plan. Its fields are set once, before Run.
+type Runner struct {
+	Policy       policy.Set
+	Objects      map[string]state.Object // what the catalog's objects become
+	Executors    map[policy.SourceKind]executors.Executor
+	Repositories Repositories
+	Lease        Lease
+	Reload       func(ctx context.Context) (*state.Catalog, error)
+	// StillExpires returns the planned expiries that the catalog still allows: fewer than planned, never others.
+	StillExpires func(c *state.Catalog, now time.Time, planned []plan.Action) []plan.Action
+	Events       Events
+	Log          *slog.Logger
+	Now          func() time.Time
+	NewPointID   func(t time.Time) string
+	Parallelism  int
+	RunID, Who   string
+}
+
+// Outcome is how a run ended.
+type Outcome struct {
+	Run    state.Run
+	Counts map[state.RunStatus]int
+}
+
+// Run carries out the plan on the catalog. The error tells what kept the run itself from working; actions that failed are
+// in the outcome. When ctx ends, running actions are given up, the rest is skipped, and the run is committed as interrupted.
+func (r *Runner) Run(ctx context.Context, catalog *state.Catalog, p plan.Plan) (Outcome, error) {
+	ctx, cancel := mergeContexts(ctx, r.Lease.Context())
+	defer cancel()
+	b := &book{lease: r.Lease, reload: r.Reload, catalog: catalog}
+	run := state.Run{ID: r.RunID, Operation: "apply", Who: r.Who, Started: r.Now().UTC(), Status: state.RunPending}
+	points := map[string]string{} // backup address → the point this run makes
+	steps := make([]dag.Step, len(p.Actions))
+	actions := make(map[string]plan.Action, len(p.Actions))
+	for i, a := range p.Actions {
+		if a.Kind == plan.Backup {
+			points[a.Address] = r.NewPointID(r.Now())
+			a.Point = points[a.Address]
+		} else if a.Kind == plan.Verify && a.Point == "" {
+			a.Point = points[a.Address]
+		}
+		actions[a.ID] = a
+		steps[i] = dag.Step{ID: a.ID, After: a.After}
+		run.Actions = append(run.Actions, state.RunAction{
+			Address: a.Address, Kind: string(a.Kind), Point: a.Point, Store: a.Store, Slot: a.Slot, Status: state.RunPending,
+		})
+	}
+	err := b.update(ctx, func(c *state.Catalog) error {
+		c.Runs = append(c.Runs, run)
+		r.declare(c, p)
+		return nil
+	})
+	if err != nil {
+		return Outcome{Run: run}, fmt.Errorf("record run %s: %w", r.RunID, err)
+	}
+	w := &walker{Runner: r, book: b, actions: actions, index: indexByID(p.Actions)}
+	_, err = dag.Walk(ctx, steps, r.Parallelism, w.do)
+	if err != nil {
+		return Outcome{Run: run}, err
+	}
+	return w.close(ctx)
+}
+
+// declare records the plan's changes. A store that still lacks its repository is recorded by its Initialize action.
+func (r *Runner) declare(c *state.Catalog, p plan.Plan) {
+	initialize := map[string]bool{}
+	for _, a := range p.Actions {
+		if a.Kind == plan.Initialize {
+			initialize[a.Address] = true
+		}
+	}
+	if c.Objects == nil {
+		c.Objects = map[string]state.Object{}
+	}
+	for _, ch := range p.Changes {
+		switch ch.Kind {
+		case plan.Forget:
+			o := c.Objects[ch.Address]
+			o.Forgotten = true
+			c.Objects[ch.Address] = o
+		default:
+			if o, ok := r.Objects[ch.Address]; ok && !initialize[ch.Address] {
+				c.Objects[ch.Address] = o
+			}
+		}
+	}
+}
+
+func indexByID(actions []plan.Action) map[string]int {
+	index := make(map[string]int, len(actions))
+	for i, a := range actions {
+		index[a.ID] = i
+	}
+	return index
+}
+
+// mergeContexts ends when either does, with that one's cause.
+func mergeContexts(ctx, other context.Context) (context.Context, func()) {
+	merged, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(other, func() { cancel(context.Cause(other)) })
+	return merged, func() { stop(); cancel(nil) }
+}
+
+// errInterrupted marks an action that was given up because the run was told to stop.
+var errInterrupted = errors.New("interrupted")

@@ -1,0 +1,178 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+
+	"github.com/holdfast-io/holdfast/executors"
+	"github.com/holdfast-io/holdfast/policy"
+	"github.com/holdfast-io/holdfast/state"
+)
+
+// Verifier reads copies back. It commits nothing.
+type Verifier struct {
+	Executors map[policy.SourceKind]executors.Executor
+	Log       *slog.Logger
+}
+
+// VerifyTarget is one copy to be proven.
+type VerifyTarget struct {
+	Address  string
+	Point    state.RestorePoint
+	Store    string
+	Backup   policy.Backup // zero when the policy does not declare it any more
+	Kind     policy.SourceKind
+	Level    policy.VerifyLevel
+	Progress func(bytes int64)
+}
+
+// ErrCannotRead says that a level needs a key which this host does not have.
+var ErrCannotRead = errors.New("reading needs the secret key of a recipient, and this host has none")
+
+// Verify proves one copy at the wanted level. The proof has no Level when nothing was learnt (the store was down, the key
+// is not here); it is not OK when the copy is damaged, and err names the damage then.
+func (v Verifier) Verify(ctx context.Context, repository Repository, t VerifyTarget) (state.Proof, Checked, error) {
+	copied, ok := copyIn(t.Point, t.Store)
+	if !ok {
+		return state.Proof{}, Checked{}, fmt.Errorf("verify %s of %s: it has no copy in %s", t.Point.ID, t.Address, t.Store)
+	}
+	if id := repository.ID(); copied.Repository != id {
+		return state.Proof{}, Checked{}, fmt.Errorf("verify %s of %s: %s holds repository %s, the copy was made in %s: the store was swapped for another",
+			t.Point.ID, t.Address, t.Store, id, copied.Repository)
+	}
+	if t.Progress == nil {
+		t.Progress = func(int64) {}
+	}
+	var checked Checked
+	var err error
+	switch t.Level {
+	case policy.VerifyStored:
+		checked, err = repository.VerifyStored(ctx, []PointCopy{{t.Address, t.Point.ID, copied.Manifest, copied.Summary}}, t.Progress)
+	case policy.VerifyRead:
+		checked, err = v.read(ctx, repository, t)
+	default:
+		return state.Proof{}, checked, fmt.Errorf("verify at level %q: not available in this version", t.Level)
+	}
+	if err == nil {
+		err = DamageError(checked.Damage)
+	}
+	proof := state.Proof{Level: string(t.Level), OK: err == nil}
+	var damaged *DamagedError
+	switch {
+	case errors.As(err, &damaged):
+		proof.Error = damaged.Error()
+	case err != nil:
+		return state.Proof{}, checked, fmt.Errorf("verify %s of %s: %w", t.Point.ID, t.Address, err)
+	}
+	if err != nil {
+		err = fmt.Errorf("verify %s of %s: %w", t.Point.ID, t.Address, err)
+	}
+	return proof, checked, err
+}
+
+// read decodes every chunk, then lets the executor decode the content.
+func (v Verifier) read(ctx context.Context, repository Repository, t VerifyTarget) (Checked, error) {
+	if !repository.CanRead() {
+		return Checked{}, fmt.Errorf("%w: run `holdfast verify %s -level=read` where the key is, or set `verify { after = \"stored\" }`", ErrCannotRead, t.Address)
+	}
+	executor, ok := v.Executors[t.Kind]
+	if !ok {
+		return repository.VerifyRead(ctx, t.Address, t.Point.ID, t.Progress)
+	}
+	supply, err := repository.Supply(ctx, t.Address, t.Point.ID)
+	if err == nil {
+		counted := &countingSupply{Supply: supply, progress: t.Progress}
+		_, err = executor.Verify(ctx, executors.VerifyRequest{Backup: t.Backup, Log: v.Log}, counted)
+		if err == nil {
+			return Checked{Objects: 1, Bytes: counted.bytes}, nil
+		}
+	}
+	if ctx.Err() != nil {
+		return Checked{}, err
+	}
+	// The executor stops at the first damage; the repository names all of it.
+	checked, readErr := repository.VerifyRead(ctx, t.Address, t.Point.ID, func(int64) {})
+	if readErr != nil || len(checked.Damage) > 0 {
+		return checked, readErr
+	}
+	return checked, &DamagedError{Damage: []Damage{{Object: t.Point.ID, Problem: "every stored byte is intact, but the content does not decode: " + err.Error()}}}
+}
+
+func copyIn(p state.RestorePoint, store string) (state.Copy, bool) {
+	i := slices.IndexFunc(p.Copies, func(c state.Copy) bool { return c.Store == store })
+	if i < 0 {
+		return state.Copy{}, false
+	}
+	return p.Copies[i], true
+}
+
+// DamagedError names every damaged object.
+type DamagedError struct{ Damage []Damage }
+
+// DamageError is nil when there is no damage.
+func DamageError(damage []Damage) error {
+	if len(damage) == 0 {
+		return nil
+	}
+	return &DamagedError{Damage: damage}
+}
+
+// Error names the first few objects.
+func (e *DamagedError) Error() string {
+	const told = 5
+	var parts []string
+	for i, d := range e.Damage {
+		if i == told {
+			parts = append(parts, fmt.Sprintf("and %d more", len(e.Damage)-told))
+			break
+		}
+		parts = append(parts, d.String())
+	}
+	return "damaged: " + strings.Join(parts, "; ")
+}
+
+// AddProof keeps the newest proof of each level with the copy.
+func AddProof(c *state.Catalog, address, point, store string, proof state.Proof) {
+	points := slices.Clone(c.Points[address])
+	for i := range points {
+		if points[i].ID != point {
+			continue
+		}
+		copies := slices.Clone(points[i].Copies)
+		for j := range copies {
+			if copies[j].Store == store {
+				kept := slices.DeleteFunc(slices.Clone(copies[j].Proofs), func(p state.Proof) bool { return p.Level == proof.Level })
+				copies[j].Proofs = append(kept, proof)
+			}
+		}
+		points[i].Copies = copies
+	}
+	c.Points[address] = points
+}
+
+// countingSupply reports how much was read.
+type countingSupply struct {
+	executors.Supply
+	bytes    int64
+	progress func(int64)
+}
+
+func (s *countingSupply) Read(ctx context.Context, want func(executors.Entry) bool, each func(executors.Entry, io.Reader) error) error {
+	return s.Supply.Read(ctx, want, func(e executors.Entry, r io.Reader) error {
+		return each(e, readerFunc(func(p []byte) (int, error) {
+			n, err := r.Read(p)
+			s.bytes += int64(n)
+			s.progress(s.bytes)
+			return n, err
+		}))
+	})
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
