@@ -1,0 +1,75 @@
+package repo
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/bits"
+	"time"
+
+	"github.com/holdfast-io/holdfast/internal/repo/chunk"
+)
+
+const (
+	configFormat  = "holdfast-repository"
+	configVersion = 1
+	chunkMethod   = "gear-1"
+	baseAverage   = 256 << 10
+)
+
+// The kinds of encryption.
+const (
+	EncryptionAge  = "age"
+	EncryptionNone = "none"
+)
+
+// Config is repo.json: public, written once by Init.
+type Config struct {
+	Format     string    `json:"format"`
+	Version    int       `json:"version"`
+	ID         string    `json:"id"` // 32 hex digits
+	Created    time.Time `json:"created"`
+	Encryption string    `json:"encryption"`
+	Recipients []string  `json:"recipients,omitempty"` // can read
+	Writers    []string  `json:"writers,omitempty"`    // can add and deduplicate
+	// MetadataRecipient is the public half of the identity that opens index, summaries and hints.
+	MetadataRecipient string         `json:"metadata_recipient,omitempty"`
+	Chunking          ChunkingConfig `json:"chunking"`
+}
+
+// ChunkingConfig says how content is cut. The gear table is not here: it is derived from the repository key.
+type ChunkingConfig struct {
+	Method  string `json:"method"`
+	Average int    `json:"average"` // bytes, for sources below 64 GiB
+}
+
+// Encode returns repo.json.
+func (c Config) Encode() ([]byte, error) {
+	out, err := json.MarshalIndent(c, "", "  ")
+	return append(out, '\n'), err
+}
+
+// DecodeConfig parses and checks repo.json.
+func DecodeConfig(data []byte) (Config, error) {
+	var c Config
+	if err := json.Unmarshal(data, &c); err != nil {
+		return Config{}, fmt.Errorf("parse: %w", err)
+	}
+	switch {
+	case c.Format != configFormat:
+		return Config{}, fmt.Errorf("format is %q, not %q", c.Format, configFormat)
+	case c.Version != configVersion:
+		return Config{}, fmt.Errorf("repository version %d is not known to this holdfast (it knows %d); use a newer one", c.Version, configVersion)
+	case len(c.ID) != 32:
+		return Config{}, errors.New("id has not 32 hex digits")
+	case c.Encryption != EncryptionAge && c.Encryption != EncryptionNone:
+		return Config{}, fmt.Errorf("encryption %q is not known", c.Encryption)
+	case c.Encryption == EncryptionAge && (len(c.Recipients) == 0 || c.MetadataRecipient == ""):
+		return Config{}, errors.New("an encrypted repository names recipients and a metadata recipient")
+	case c.Chunking.Method != chunkMethod:
+		return Config{}, fmt.Errorf("chunking method %q is not known", c.Chunking.Method)
+	case c.Chunking.Average < 4<<10 || c.Chunking.Average > chunk.MaxChunk/2 || bits.OnesCount(uint(c.Chunking.Average)) != 1:
+		return Config{}, fmt.Errorf("chunking average %d is not a power of two from 4 KiB to 4 MiB", c.Chunking.Average)
+	}
+	return c, nil
+}
