@@ -116,7 +116,11 @@ const (
 	TypeFIFO     EntryType = "fifo"
 )
 
-// Entry is one item of a restore point. Paths are slash-separated, relative, clean and unique within a point.
+// ErrTargetExists is wrapped by Preview and Restore when the target holds something and the request does not say Replace.
+var ErrTargetExists = errors.New("the target already exists")
+
+// Entry is one item of a restore point. Paths are slash-separated, relative, clean, valid UTF-8 and unique within a point;
+// "." is the root of a tree itself.
 // Field for field it is the manifest's entry, so that the two convert directly.
 type Entry struct {
 	Path    string            `json:"path"`
