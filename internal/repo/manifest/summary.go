@@ -10,6 +10,8 @@ import (
 // Info is what the caller of a commit says of the restore point. None of it is interpreted here.
 type Info struct {
 	Time       time.Time         `json:"time"`               // the moment the data stands for
+	Slot       time.Time         `json:"slot,omitzero"`      // the schedule slot it serves
+	Run        string            `json:"run,omitempty"`      // that made it
 	Source     string            `json:"source,omitempty"`   // address of the source
 	Method     string            `json:"method,omitempty"`   // such as "logical"
 	Version    string            `json:"version,omitempty"`  // of the source's server
