@@ -1,10 +1,17 @@
 // Package planner decides: Plan(desired, observed, now) → plan. It does no I/O and reads no clock; the same input gives
 // the same bytes.
+//
+// It carries nothing out (internal/apply does) and shows nothing (planner/plan and internal/cli/view do). Invariants, each
+// proven by a property test: applying a plan and planning again finds nothing to do; an action never stands before one it
+// depends on; no plan leaves a backup without its newest good restore point; forgotten backups never lose any.
 package planner
 
 import (
+	"slices"
 	"time"
 
+	"github.com/holdfast-io/holdfast/internal/diag"
+	"github.com/holdfast-io/holdfast/planner/plan"
 	"github.com/holdfast-io/holdfast/policy"
 	"github.com/holdfast-io/holdfast/state"
 )
@@ -18,4 +25,85 @@ type Input struct {
 	Force   []string // addresses of backups to run now, due or not
 	// Alive holds the ids of pending runs whose lease has not ended: they are working, not dead.
 	Alive []string
+	// Repositories maps addresses of stores to the id of the repository found in them. A store that is not named here counts
+	// as initialized when the catalog holds it as applied with the same URL.
+	Repositories map[string]string
+}
+
+// Plan decides what to do. It keeps no part of the input that it changes, and changes none. When the diagnostics hold an
+// error there is no plan: the first result is the zero plan. Warnings are in the plan and in the second result.
+func Plan(in Input) (plan.Plan, diag.List) {
+	p, diags := newPlanner(in)
+	if diags.HasErrors() {
+		return plan.Plan{}, diags
+	}
+	p.changes()
+	p.initializations()
+	p.recoveries()
+	p.backups()
+	p.expect()
+	p.finish()
+	return p.out, p.out.Diagnostics
+}
+
+// planner is a plan in the making.
+type planner struct {
+	in       Input
+	now      time.Time
+	scope    scope
+	declared map[string]state.Object
+	order    []string // addresses of declared backups in scope, sorted
+	rules    *rules
+	out      plan.Plan
+
+	initialize map[string]string   // store address → ID of the action that makes its repository
+	recovering map[string][]string // backup address and store → IDs of recover actions, see recoverKey
+	byAddress  map[string]int      // address → index in out.Changes
+	scratch    []state.RestorePoint
+}
+
+func newPlanner(in Input) (*planner, diag.List) {
+	p := &planner{
+		in: in, now: in.Now.UTC(), declared: Objects(in.Desired), initialize: map[string]string{},
+		recovering: map[string][]string{}, byAddress: map[string]int{},
+	}
+	var diags, more diag.List
+	p.rules, diags = newRules(in.Desired)
+	p.scope, more = newScope(in, p.declared)
+	diags = append(diags, more...)
+	for _, address := range sortedKeys(in.Desired.Backups) {
+		diags = append(diags, checkReferences(in.Desired, in.Desired.Backups[address])...)
+		if p.scope.has(address) {
+			p.order = append(p.order, address)
+		}
+	}
+	p.out = plan.Plan{
+		Lineage: in.Catalog.Lineage, Serial: in.Catalog.Serial, Now: p.now, Targets: slices.Sorted(slices.Values(in.Targets)),
+		Changes: []plan.Change{}, Actions: []plan.Action{}, Windows: []plan.Window{}, Diagnostics: slices.Clone(p.scope.warnings()),
+	}
+	return p, diags
+}
+
+// checkReferences guards against a Set that did not come from policy/lang.
+func checkReferences(set policy.Set, b policy.Backup) (diags diag.List) {
+	missing := func(what, address string) {
+		diags = append(diags, diag.NewError(b.Address, "The "+what+" "+address+" is not declared",
+			"Declare it, or let the backup refer to one that is."))
+	}
+	if _, ok := set.Sources[b.Source]; !ok {
+		missing("source", b.Source)
+	}
+	if _, ok := set.Stores[b.Store]; !ok {
+		missing("store", b.Store)
+	}
+	if _, ok := set.Retentions[b.Retention]; !ok && b.Retention != "" {
+		missing("retention", b.Retention)
+	}
+	return diags
+}
+
+// finish puts changes and actions in their order and seals the plan.
+func (p *planner) finish() {
+	sortChanges(p.out.Changes)
+	p.out.Fingerprint = plan.Fingerprint(p.out)
 }

@@ -1,0 +1,213 @@
+package planner
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/holdfast-io/holdfast/internal/diag"
+	"github.com/holdfast-io/holdfast/planner/plan"
+	"github.com/holdfast-io/holdfast/policy"
+	"github.com/holdfast-io/holdfast/policy/schedule"
+	"github.com/holdfast-io/holdfast/state"
+)
+
+// work is one backup while it is planned.
+type work struct {
+	address string
+	backup  policy.Backup
+	rule    schedule.Rule
+	points  []state.RestorePoint // of the catalog
+	after   []state.RestorePoint // as they will be when the planned backup and verification succeeded
+	newest  int                  // index of the newest complete point; -1 for none
+	making  string               // ID of the planned backup
+	proving string               // ID of the planned verification
+}
+
+// backups plans each declared backup: make, prove, expire.
+func (p *planner) backups() {
+	for _, address := range p.order {
+		b := p.in.Desired.Backups[address]
+		points := p.in.Catalog.Points[address]
+		w := &work{address: address, backup: b, rule: p.rules.of(b), points: points, newest: newestComplete(points)}
+		p.scratch = append(p.scratch[:0], points...)
+		w.after = p.scratch
+		p.backup(w)
+		p.verify(w)
+		gone := p.expire(w)
+		p.window(w, gone)
+		p.objective(w)
+		p.scratch = w.after[:0]
+	}
+	p.untouched()
+}
+
+func newestComplete(points []state.RestorePoint) int {
+	newest := -1
+	for i := range points {
+		if !points[i].Incomplete && (newest < 0 || !points[i].Time.Before(points[newest].Time)) {
+			newest = i
+		}
+	}
+	return newest
+}
+
+func newestOf(points []state.RestorePoint) int {
+	newest := -1
+	for i := range points {
+		if newest < 0 || !points[i].Time.Before(points[newest].Time) {
+			newest = i
+		}
+	}
+	return newest
+}
+
+// due decides whether a backup is to run. The slot is the one it serves; zero for a forced run.
+func (p *planner) due(w *work) (reason plan.Reason, slot time.Time, why string) {
+	if p.scope.forced[w.address] {
+		return plan.ReasonForced, time.Time{}, "asked for by -force"
+	}
+	if w.backup.Schedule == nil || w.backup.Schedule.Paused {
+		return "", time.Time{}, ""
+	}
+	slot, ok := w.rule.LatestDue(w.address, p.now)
+	newest := newestOf(w.points)
+	switch {
+	case newest < 0:
+		return plan.ReasonFirst, slot, "there is no restore point yet"
+	case w.points[newest].Incomplete:
+		return plan.ReasonIncomplete, slot, "restore point " + w.points[newest].ID + " is incomplete"
+	case !ok || serves(w.points[newest], slot):
+		return "", time.Time{}, ""
+	default:
+		return plan.ReasonSlot, slot, fmt.Sprintf("newest restore point is %s old; slot %s passed",
+			formatAge(p.now.Sub(w.points[newest].Time)), slot.In(w.rule.Location()).Format("2006-01-02 15:04 MST"))
+	}
+}
+
+// serves tells whether a complete point makes a slot need no other. Its data being newer than the slot is enough, whether
+// it was made on demand or late for an earlier slot.
+func serves(p state.RestorePoint, slot time.Time) bool {
+	return !p.Incomplete && (!p.Slot.Before(slot) || !p.Time.Before(slot))
+}
+
+// backup plans a new restore point, and adds it to those that will be.
+func (p *planner) backup(w *work) {
+	reason, slot, why := p.due(w)
+	if reason == "" {
+		return
+	}
+	a := plan.Action{
+		ID: actionID(plan.Backup, w.address), Kind: plan.Backup, Address: w.address, Store: w.backup.Store, Slot: slot,
+		Reason: reason, Why: why,
+	}
+	a.After = append(p.afterInitialize(w.backup.Store), p.recovering[recoverKey(w.address, w.backup.Store)]...)
+	if w.newest >= 0 {
+		a.Bytes = w.points[w.newest].Size
+	}
+	p.out.Actions = append(p.out.Actions, a)
+	w.making = a.ID
+	w.after = append(w.after, state.RestorePoint{
+		Time: p.now, Slot: slot, Source: w.backup.Source, Copies: []state.Copy{{Store: w.backup.Store}},
+	})
+}
+
+// verify plans the proof of the new copy, or of the newest complete point when that was not proven as the policy asks.
+// Older points are left alone: a policy that raises the level must not read years of copies back.
+func (p *planner) verify(w *work) {
+	level := w.backup.Verify.After
+	if level.Rank() <= policy.VerifyNone.Rank() {
+		return
+	}
+	a := plan.Action{Kind: plan.Verify, Address: w.address, Level: string(level)}
+	switch {
+	case w.making != "":
+		a.ID, a.Store, a.After = actionID(plan.Verify, w.address), w.backup.Store, []string{w.making}
+		a.Reason, a.Why = plan.ReasonVerifyAfter, "each new copy is read back"
+		p.prove(w, len(w.after)-1, 0, level)
+	case w.newest >= 0 && !paused(w.backup):
+		point := w.points[w.newest]
+		i := copyIn(point, w.backup.Store)
+		if i < 0 || p.foreign(point.Copies[i]) {
+			return
+		}
+		why := unproven(point.Copies[i], level)
+		if why == "" {
+			return
+		}
+		a.ID, a.Point, a.Store = actionID(plan.Verify, w.address, point.ID), point.ID, point.Copies[i].Store
+		a.Reason, a.Why, a.Bytes = plan.ReasonUnverified, why, point.Size
+		p.prove(w, w.newest, i, level)
+	default:
+		return
+	}
+	p.out.Actions = append(p.out.Actions, a)
+	w.proving = a.ID
+}
+
+// prove adds the proof that a planned verification will give.
+func (p *planner) prove(w *work, point, copied int, level policy.VerifyLevel) {
+	copies := append([]state.Copy(nil), w.after[point].Copies...)
+	copies[copied].Proofs = append(append([]state.Proof(nil), copies[copied].Proofs...),
+		state.Proof{Level: string(level), At: p.now, OK: true})
+	w.after[point].Copies = copies
+}
+
+// unproven says why a copy needs to be read back; empty when it does not.
+func unproven(c state.Copy, level policy.VerifyLevel) string {
+	if len(c.Proofs) > 0 && !c.Verified() {
+		return "its last verification failed"
+	}
+	for _, proof := range c.Proofs {
+		if proof.OK && policy.VerifyLevel(proof.Level).Rank() >= level.Rank() {
+			return ""
+		}
+	}
+	return fmt.Sprintf("never read back at level %q", level)
+}
+
+// copyIn finds the copy in the store the backup writes to, or any other; -1 when there is none.
+func copyIn(point state.RestorePoint, store string) int {
+	for i, c := range point.Copies {
+		if c.Store == store {
+			return i
+		}
+	}
+	return min(0, len(point.Copies)-1)
+}
+
+// foreign tells a copy that is not in the repository its store holds now: the store was moved. Such copies are left alone,
+// for what is deleted by name in one repository would stay in the other.
+func (p *planner) foreign(c state.Copy) bool {
+	if _, moved := p.initialize[c.Store]; moved {
+		return true
+	}
+	id := p.in.Repositories[c.Store]
+	return id != "" && c.Repository != "" && c.Repository != id
+}
+
+func paused(b policy.Backup) bool { return b.Schedule != nil && b.Schedule.Paused }
+
+// objective warns when the newest restore point is older than promised. Pausing a schedule does not silence it.
+func (p *planner) objective(w *work) {
+	rpo := w.backup.Objective.RPO
+	applied, known := p.in.Catalog.Objects[w.address]
+	if rpo <= 0 || !known || applied.Forgotten {
+		return
+	}
+	summary := "There is no complete restore point; the objective is rpo = " + rpo.String()
+	if w.newest >= 0 {
+		age := p.now.Sub(w.points[w.newest].Time)
+		if age <= rpo.Std() {
+			return
+		}
+		summary = fmt.Sprintf("The newest restore point is %s old; the objective is rpo = %s", formatAge(age), rpo)
+	}
+	detail := "Nothing is due now. `holdfast apply -force=" + w.address + "` makes a restore point at once."
+	switch {
+	case w.making != "":
+		detail = "This plan makes a new one."
+	case paused(w.backup):
+		detail = "The schedule is paused: remove `paused`, or `holdfast apply -force=" + w.address + "` for one restore point."
+	}
+	p.out.Diagnostics = append(p.out.Diagnostics, diag.NewWarning(w.address, summary, detail))
+}

@@ -1,0 +1,61 @@
+package planner
+
+import (
+	"time"
+
+	"github.com/holdfast-io/holdfast/planner/plan"
+	"github.com/holdfast-io/holdfast/policy"
+	"github.com/holdfast-io/holdfast/state"
+)
+
+// expectRecords bounds how many records of past actions are read for expectations. A thousand runs of ten thousand backups
+// are remembered; the newest few say all there is to say.
+const expectRecords = 200_000
+
+// expect fills in what actions will cost, from the newest successful action of the same kind and address.
+func (p *planner) expect() {
+	type subject struct {
+		kind    plan.ActionKind
+		address string
+	}
+	wanted := map[subject]int{}
+	for i, a := range p.out.Actions {
+		if a.Kind == plan.Backup || a.Kind == plan.Verify {
+			wanted[subject{a.Kind, a.Address}] = i
+		}
+	}
+	read := 0
+	for r := len(p.in.Catalog.Runs) - 1; r >= 0 && len(wanted) > 0 && read < expectRecords; r-- {
+		actions := p.in.Catalog.Runs[r].Actions
+		read += len(actions)
+		for _, done := range actions {
+			key := subject{plan.ActionKind(done.Kind), done.Address}
+			i, ok := wanted[key]
+			if !ok || done.Status != state.RunOK {
+				continue
+			}
+			delete(wanted, key)
+			p.out.Actions[i].Seconds = done.Finished.Sub(done.Started).Seconds()
+			if done.Bytes > 0 {
+				p.out.Actions[i].Bytes = done.Bytes
+			}
+		}
+	}
+}
+
+func formatTime(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") }
+
+// formatAge writes an age as a person says it: 26h, 40m, 12d.
+func formatAge(d time.Duration) string {
+	switch {
+	case d < time.Minute:
+		d = d.Truncate(time.Second)
+	case d < 2*time.Hour:
+		d = d.Truncate(time.Minute)
+	case d < 72*time.Hour:
+		d = d.Truncate(time.Hour)
+	default:
+		d = d.Truncate(24 * time.Hour)
+	}
+	return policy.Duration(d).String()
+}

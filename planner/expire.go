@@ -1,0 +1,175 @@
+package planner
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/holdfast-io/holdfast/planner/plan"
+	"github.com/holdfast-io/holdfast/policy"
+	"github.com/holdfast-io/holdfast/policy/retention"
+	"github.com/holdfast-io/holdfast/policy/schedule"
+	"github.com/holdfast-io/holdfast/state"
+)
+
+// expire plans what retention no longer keeps once the planned backup and verification succeeded, and returns the indexes
+// of those points. Pausing a schedule also keeps every point.
+func (p *planner) expire(w *work) (gone []int) {
+	k := p.rules.desired(p.in.Desired, w.address)
+	p.consequences(w, k)
+	if !k.some || paused(w.backup) {
+		return nil
+	}
+	var after []string
+	for _, id := range []string{w.making, w.proving} {
+		if id != "" {
+			after = append(after, id)
+		}
+	}
+	for _, v := range retention.Apply(w.after, k.retention, p.now, k.loc).Expire {
+		point := &w.after[v.Index]
+		if v.Index >= len(w.points) {
+			continue // the point to be made: when the clock went back, it is older than the rest
+		}
+		store := w.backup.Store
+		if i := copyIn(*point, store); i >= 0 {
+			if p.foreign(point.Copies[i]) {
+				continue
+			}
+			store = point.Copies[i].Store
+		}
+		gone = append(gone, v.Index)
+		p.out.Actions = append(p.out.Actions, plan.Action{
+			ID: actionID(plan.Expire, w.address, point.ID), Kind: plan.Expire, Address: w.address, Point: point.ID, Store: store,
+			Reason: plan.ReasonRetention, Why: strings.Join(v.Reasons, ", "), Bytes: point.Size, After: after,
+		})
+	}
+	slices.Sort(gone)
+	p.guard(w, k.retention.MaxPrunePercent, len(gone))
+	return gone
+}
+
+// guard blocks a plan that would expire too large a share of a backup's points. One point is always allowed: by itself it
+// is a large share of a young backup.
+func (p *planner) guard(w *work, percent, expiring int) {
+	if percent <= 0 || expiring <= 1 || expiring*100 <= percent*len(w.points) {
+		return
+	}
+	p.out.Blocks = append(p.out.Blocks, plan.Block{
+		Guard: "max_prune_percent", Address: w.address,
+		Why: fmt.Sprintf("%d of %d restore points would expire (%d%%); %s allows %d%%. Raise max_prune_percent there if this is meant",
+			expiring, len(w.points), expiring*100/len(w.points), w.backup.Retention, percent),
+	})
+}
+
+// consequences charges points that expire now but would not have by the policy last applied to the change that causes it.
+func (p *planner) consequences(w *work, k keeping) {
+	old, before := p.rules.applied(p.in.Catalog.Objects, w.address)
+	if !k.some || paused(w.backup) || k.equal(old) || len(w.points) == 0 {
+		return
+	}
+	kept := map[string]bool{}
+	if old.some {
+		for _, v := range retention.Apply(w.after, old.retention, p.now, old.loc).Keep {
+			kept[v.Point] = true
+		}
+	}
+	points, bytes := 0, int64(0)
+	for _, v := range retention.Apply(w.after, k.retention, p.now, k.loc).Expire {
+		if v.Index < len(w.points) && (!old.some || kept[v.Point]) {
+			points++
+			bytes += w.after[v.Index].Size
+		}
+	}
+	cause := w.address
+	if before.Retention == w.backup.Retention && (!old.some || old.loc.String() == k.loc.String()) {
+		if _, edited := p.byAddress[w.backup.Retention]; edited {
+			cause = w.backup.Retention
+		}
+	}
+	p.consequence(cause, points, bytes)
+}
+
+// untouched tells what a change of retention costs backups that -target leaves out of the plan.
+func (p *planner) untouched() {
+	if p.scope.all {
+		return
+	}
+	for _, address := range sortedKeys(p.in.Desired.Backups) {
+		if p.scope.has(address) {
+			continue
+		}
+		b := p.in.Desired.Backups[address]
+		points := p.in.Catalog.Points[address]
+		p.consequences(&work{address: address, backup: b, points: points, after: points}, p.rules.desired(p.in.Desired, address))
+	}
+}
+
+// window tells which span can be restored before and after the plan. Incomplete points do not count.
+func (p *planner) window(w *work, gone []int) {
+	before, after := plan.Span{}, plan.Span{}
+	for i := range w.points {
+		widen(&before, &w.points[i])
+	}
+	next := 0
+	for i := range w.after {
+		if next < len(gone) && gone[next] == i {
+			next++
+			continue
+		}
+		widen(&after, &w.after[i])
+	}
+	p.out.Windows = append(p.out.Windows, plan.Window{
+		Address: w.address, Before: before, After: after,
+		Lost: before.Points > 0 && (after.Points == 0 || after.From.After(before.From) || after.To.Before(before.To)),
+	})
+}
+
+func widen(s *plan.Span, p *state.RestorePoint) {
+	if p.Incomplete {
+		return
+	}
+	if s.Points == 0 || p.Time.Before(s.From) {
+		s.From = p.Time
+	}
+	if s.Points == 0 || p.Time.After(s.To) {
+		s.To = p.Time
+	}
+	s.Points++
+}
+
+// StillExpires returns those of the planned expiries that hold for the catalog and the moment of in, in the given order:
+// fewer than planned, never others. Apply asks it again before each deletion. What is forgotten, paused or without a
+// retention by now keeps every point.
+func StillExpires(in Input, planned []plan.Action) []plan.Action {
+	r := &rules{parsed: map[policy.Schedule]schedule.Rule{}}
+	holds := map[string]map[string]bool{} // backup address → points that no rule keeps
+	var still []plan.Action
+	for _, a := range planned {
+		if a.Kind != plan.Expire {
+			continue
+		}
+		if holds[a.Address] == nil {
+			holds[a.Address] = r.expiring(in, a.Address, in.Now)
+		}
+		if holds[a.Address][a.Point] {
+			still = append(still, a)
+		}
+	}
+	return still
+}
+
+// expiring returns the ids of the points of a backup that no rule keeps now.
+func (r *rules) expiring(in Input, address string, now time.Time) map[string]bool {
+	ids := map[string]bool{}
+	b, declared := in.Desired.Backups[address]
+	k := r.desired(in.Desired, address)
+	if !declared || !k.some || paused(b) || in.Catalog.Objects[address].Forgotten {
+		return ids
+	}
+	for _, v := range retention.Apply(in.Catalog.Points[address], k.retention, now, k.loc).Expire {
+		ids[v.Point] = true
+	}
+	return ids
+}

@@ -1,0 +1,79 @@
+package planner
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/holdfast-io/holdfast/planner/plan"
+	"github.com/holdfast-io/holdfast/policy"
+	"github.com/holdfast-io/holdfast/state"
+)
+
+// SettingsAddress is the address of the `holdfast` block.
+const SettingsAddress = "holdfast"
+
+// Objects returns the declared policy objects as the catalog keeps them, by address. Attributes are canonical JSON:
+// fields in the order of their type, map keys sorted, secrets as the expression that was written.
+func Objects(set policy.Set) map[string]state.Object {
+	objects := make(map[string]state.Object, len(set.Stores)+len(set.Sources)+len(set.Retentions)+len(set.Backups)+1)
+	if set.Settings != (policy.Settings{}) {
+		objects[SettingsAddress] = object(set.Settings)
+	}
+	for address, v := range set.Stores {
+		objects[address] = object(v)
+	}
+	for address, v := range set.Sources {
+		objects[address] = object(v)
+	}
+	for address, v := range set.Retentions {
+		objects[address] = object(v)
+	}
+	for address, v := range set.Backups {
+		objects[address] = object(v)
+	}
+	return objects
+}
+
+// object encodes one policy value. Policy values always encode: a failure is a mistake in their type.
+func object(v any) state.Object {
+	attributes, err := json.Marshal(v)
+	if err != nil {
+		panic(fmt.Sprintf("planner: encode %T: %v", v, err))
+	}
+	sum := sha256.Sum256(attributes)
+	return state.Object{Attributes: attributes, Hash: hex.EncodeToString(sum[:])}
+}
+
+// Applied returns the objects of a catalog after the changes of a plan were applied: added and edited ones as declared,
+// forgotten ones marked so. Neither argument is changed.
+func Applied(objects, declared map[string]state.Object, changes []plan.Change) map[string]state.Object {
+	next := make(map[string]state.Object, len(objects)+len(changes))
+	maps.Copy(next, objects)
+	for _, c := range changes {
+		if c.Kind == plan.Forget {
+			o := next[c.Address]
+			o.Forgotten = true
+			next[c.Address] = o
+		} else if o, ok := declared[c.Address]; ok {
+			next[c.Address] = o
+		}
+	}
+	return next
+}
+
+// PolicyFingerprint is the hex SHA-256 of everything declared. A saved plan carries it, so that it is applied with the
+// policy it was made from.
+func PolicyFingerprint(set policy.Set) string {
+	objects := Objects(set)
+	sum := sha256.New()
+	for _, address := range sortedKeys(objects) {
+		fmt.Fprintf(sum, "%q %s\n", address, objects[address].Hash)
+	}
+	return hex.EncodeToString(sum.Sum(nil))
+}
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -1,0 +1,53 @@
+package plan
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// fingerprintLine is one change or destructive action without what may differ between two runs of the same decision:
+// times, byte counts, sentences, run ids.
+type fingerprintLine struct {
+	Kind       string      `json:"kind"`
+	Address    string      `json:"address"`
+	Point      string      `json:"point,omitempty"`
+	Level      string      `json:"level,omitempty"`
+	Attributes []Attribute `json:"attributes,omitempty"`
+}
+
+func (l fingerprintLine) String() string {
+	if l.Point != "" {
+		return l.Kind + " " + l.Address + " " + l.Point
+	}
+	return l.Kind + " " + l.Address
+}
+
+// fingerprintLines are sorted, so that the order of a plan does not matter.
+func fingerprintLines(p Plan) []fingerprintLine {
+	lines := []fingerprintLine{}
+	for _, c := range p.Changes {
+		lines = append(lines, fingerprintLine{Kind: string(c.Kind), Address: c.Address, Attributes: c.Attributes})
+	}
+	for _, a := range p.Actions {
+		if a.Kind.Destructive() {
+			lines = append(lines, fingerprintLine{Kind: string(a.Kind), Address: a.Address, Point: a.Point})
+		}
+	}
+	slices.SortStableFunc(lines, func(a, b fingerprintLine) int { return strings.Compare(a.String(), b.String()) })
+	return lines
+}
+
+// Fingerprint is the hex SHA-256 of the canonical JSON of the changes and destructive actions. Two plans with the same
+// fingerprint change the same policy and take the same restore points away, whenever they were made.
+func Fingerprint(p Plan) string {
+	data, err := json.Marshal(fingerprintLines(p))
+	if err != nil {
+		panic(fmt.Sprintf("plan: encode fingerprint: %v", err)) // strings only: always encodes
+	}
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
+}
