@@ -1,0 +1,177 @@
+package cloud
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"syscall"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"gocloud.dev/gcerrors"
+	"google.golang.org/api/googleapi"
+
+	"github.com/holdfast-io/holdfast/internal/blob"
+)
+
+// fail says what was done to which object and sorts the cause into the kinds of package blob.
+func (b *Bucket) fail(ctx context.Context, op, name string, err error) error {
+	var ours *blob.Error
+	if errors.As(err, &ours) {
+		return err
+	}
+	kind := kindOf(op, err)
+	cause := withoutSecrets(withoutFrame(err))
+	if kind == nil && ctx.Err() == nil && transient(err) {
+		cause = blob.Retryable(cause)
+	}
+	switch {
+	case op == "open":
+		return &openError{b.place, kind, cause}
+	case kind == blob.ErrNotFound || kind == blob.ErrExists:
+		cause = nil // the service's wording adds nothing
+	}
+	return &blob.Error{Op: op, Name: name, Kind: kind, Err: cause}
+}
+
+// openError names the store and not an object: "open store s3://x: access to store denied: …".
+type openError struct {
+	place       string
+	kind, cause error
+}
+
+func (e *openError) Error() string {
+	switch e.kind {
+	case nil:
+		return "open store " + e.place + ": " + e.cause.Error()
+	case blob.ErrNotFound:
+		return "open store " + e.place + ": there is no such bucket: " + e.cause.Error()
+	}
+	return "open store " + e.place + ": " + e.kind.Error() + ": " + e.cause.Error()
+}
+
+func (e *openError) Unwrap() []error {
+	if e.kind == nil {
+		return []error{e.cause}
+	}
+	return []error{e.kind, e.cause}
+}
+
+func kindOf(op string, err error) error {
+	switch status := httpStatus(err); status {
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return blob.ErrDenied // before gocloud's opinion: it takes Google's 403 for "not found"
+	case http.StatusInsufficientStorage:
+		return blob.ErrNoSpace
+	case http.StatusPreconditionFailed:
+		if op == "create" {
+			return blob.ErrExists
+		}
+	}
+	switch gcerrors.Code(err) {
+	case gcerrors.NotFound:
+		return blob.ErrNotFound
+	case gcerrors.PermissionDenied:
+		return blob.ErrDenied
+	case gcerrors.FailedPrecondition, gcerrors.AlreadyExists:
+		if op == "create" {
+			return blob.ErrExists
+		}
+	}
+	if noCredentials(err) {
+		return blob.ErrDenied
+	}
+	return nil
+}
+
+// noCredentials knows the three ways of saying that nothing was found to sign a request with. None has a type of its own.
+func noCredentials(err error) bool {
+	text := err.Error()
+	return strings.Contains(text, "get credentials:") || // Amazon
+		strings.Contains(text, "could not find default credentials") || // Google
+		strings.Contains(text, "DefaultAzureCredential") // Azure
+}
+
+// httpStatus returns the status of the service's answer, 0 when there was none.
+func httpStatus(err error) int {
+	var amazon interface{ HTTPStatusCode() int }
+	var google *googleapi.Error
+	var azure *azcore.ResponseError
+	switch {
+	case errors.As(err, &amazon):
+		return amazon.HTTPStatusCode()
+	case errors.As(err, &google):
+		return google.Code
+	case errors.As(err, &azure):
+		return azure.StatusCode
+	}
+	return 0
+}
+
+// transient tells whether the error may go away by itself.
+func transient(err error) bool {
+	if blob.IsRetryable(err) {
+		return true
+	}
+	switch status := httpStatus(err); {
+	case status == http.StatusConflict: // two conditional writes met; the service asks to repeat
+		return true
+	case status == http.StatusRequestTimeout, status == http.StatusTooManyRequests:
+		return true
+	case status == http.StatusNotImplemented:
+		return false
+	case status >= 500:
+		return true
+	case status >= 300:
+		return false
+	}
+	// No complete answer: the connection failed, or broke in the middle of one.
+	var dns *net.DNSError
+	var cert *tls.CertificateVerificationError
+	var authority x509.UnknownAuthorityError
+	switch {
+	case errors.As(err, &dns):
+		return !dns.IsNotFound
+	case errors.As(err, &cert), errors.As(err, &authority):
+		return false
+	}
+	var netErr net.Error
+	return errors.As(err, &netErr) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) ||
+		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}
+
+// withoutFrame removes gocloud's layer, which repeats the key and adds "(code=Unknown)".
+func withoutFrame(err error) error {
+	if u, ok := err.(interface{ Unwrap() []error }); ok && strings.HasPrefix(err.Error(), "blob (") {
+		if inner := u.Unwrap(); len(inner) > 0 && inner[0] != nil {
+			return inner[0]
+		}
+	}
+	return err
+}
+
+// scrubbed has the text without the query of a request, where Azure puts its access signature.
+type scrubbed struct {
+	error
+	text string
+}
+
+func (s scrubbed) Error() string { return s.text }
+func (s scrubbed) Unwrap() error { return s.error }
+
+func withoutSecrets(err error) error {
+	var ue *url.Error
+	if !errors.As(err, &ue) {
+		return err
+	}
+	bare, _, found := strings.Cut(ue.URL, "?")
+	if !found {
+		return err
+	}
+	return scrubbed{err, strings.ReplaceAll(err.Error(), ue.URL, bare)}
+}
