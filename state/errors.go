@@ -23,3 +23,6 @@ func (e *LockedError) Error() string {
 	return fmt.Sprintf("the state is locked by %s (%s, run %s); the lock ends by itself at %s unless it is renewed",
 		e.Info.Who, e.Info.Operation, e.Info.Run, e.Info.ExpiresAt.UTC().Format(time.RFC3339))
 }
+
+// ErrNewer says that a newer holdfast wrote the state, in a format that this one does not know.
+var ErrNewer = errors.New("made by a newer holdfast; update holdfast to read it")

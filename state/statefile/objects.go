@@ -1,0 +1,77 @@
+package statefile
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/holdfast-io/holdfast/state"
+)
+
+type objectFile struct {
+	Address    string          `json:"address"`
+	Hash       string          `json:"hash"`
+	Forgotten  bool            `json:"forgotten,omitempty"`
+	Attributes json.RawMessage `json:"attributes,omitempty"`
+}
+
+// AppendObjects appends the plain bytes of an objects segment. Attributes are written byte for byte, so that their hash
+// stays true.
+func AppendObjects(dst []byte, addresses []string, objects map[string]state.Object) ([]byte, error) {
+	e := encoder{buf: append(dst, `{"format_version":1,"kind":"objects","objects":[`...)}
+	for i, address := range addresses {
+		o := objects[address]
+		if !validRaw(o.Attributes) {
+			return nil, fmt.Errorf("encode object %s: its attributes are not JSON", address)
+		}
+		e.comma(i)
+		e.string("\n{\"address\":", address)
+		e.string(`,"hash":`, o.Hash)
+		if o.Forgotten {
+			e.raw(`,"forgotten":true`)
+		}
+		if len(o.Attributes) > 0 {
+			e.raw(`,"attributes":`)
+			e.buf = append(e.buf, o.Attributes...)
+		}
+		e.raw("}")
+	}
+	e.raw("]}\n")
+	if e.err != nil {
+		return nil, fmt.Errorf("encode objects: %w", e.err)
+	}
+	return e.buf, nil
+}
+
+// DecodeObjects reads an objects segment; name is the object's, for errors.
+func DecodeObjects(name string, plain []byte, add func(address string, o state.Object)) error {
+	var f struct {
+		header
+		Objects []objectFile `json:"objects"`
+	}
+	if err := f.decode(name, "objects", plain, &f); err != nil {
+		return err
+	}
+	for _, o := range f.Objects {
+		add(o.Address, state.Object{Attributes: o.Attributes, Hash: o.Hash, Forgotten: o.Forgotten})
+	}
+	return nil
+}
+
+// header opens every segment.
+type header struct {
+	FormatVersion int    `json:"format_version"`
+	Kind          string `json:"kind"`
+}
+
+func (h *header) decode(name, kind string, plain []byte, into any) error {
+	if err := probeVersion(name, plain); err != nil {
+		return err
+	}
+	if err := decodeStrict(plain, into); err != nil {
+		return corrupt(name, "%w", err)
+	}
+	if h.Kind != kind {
+		return corrupt(name, "it holds %q and not %s", h.Kind, kind)
+	}
+	return nil
+}
