@@ -80,7 +80,7 @@ func (d Database) appendRow(b []byte, table string, row, version int64) []byte {
 		b = append(b, '\t')
 		b = appendText(b, &r, 30+r.below(50))
 		b = fmt.Appendf(b, "\thttps://docs.example.com/%s/%d\t", kinds[row%int64(len(kinds))], row)
-		b = epoch.Add(time.Duration(row) * 17 * time.Second).AppendFormat(b, time.RFC3339)
+		b = epoch.Add(time.Duration(row)*17*time.Second).AppendFormat(b, time.RFC3339)
 		b = append(b, '\t')
 		b = appendMetadata(b, &r, row)
 	case "chunks":
