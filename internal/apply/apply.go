@@ -112,7 +112,8 @@ func (d Damage) String() string { return d.Object + ": " + d.Problem }
 // Lease is the right to commit; state/backend's Leased is one.
 type Lease interface {
 	Context() context.Context
-	Commit(ctx context.Context, next *state.Catalog) error
+	// Update edits the catalog and commits it, again on a fresh catalog when somebody else committed in between.
+	Update(ctx context.Context, c *state.Catalog, edit func(*state.Catalog) error) error
 }
 
 // Events hear what happens, from several goroutines.
@@ -130,7 +131,7 @@ type Runner struct {
 	Executors    map[policy.SourceKind]executors.Executor
 	Repositories Repositories
 	Lease        Lease
-	Reload       func(ctx context.Context) (*state.Catalog, error)
+	Refresh      func(ctx context.Context, c *state.Catalog) error // replaces c by the newest catalog
 	// StillExpires returns the planned expiries that the catalog still allows: fewer than planned, never others.
 	StillExpires func(c *state.Catalog, now time.Time, planned []plan.Action) []plan.Action
 	Events       Events
@@ -152,7 +153,7 @@ type Outcome struct {
 func (r *Runner) Run(ctx context.Context, catalog *state.Catalog, p plan.Plan) (Outcome, error) {
 	ctx, cancel := mergeContexts(ctx, r.Lease.Context())
 	defer cancel()
-	b := &book{lease: r.Lease, reload: r.Reload, catalog: catalog}
+	b := &book{lease: r.Lease, refresh: r.Refresh, catalog: catalog}
 	run := state.Run{ID: r.RunID, Operation: "apply", Who: r.Who, Started: r.Now().UTC(), Status: state.RunPending}
 	points := map[string]string{} // backup address → the point this run makes
 	steps := make([]dag.Step, len(p.Actions))
