@@ -1,0 +1,193 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/holdfast-io/holdfast/planner"
+	"github.com/holdfast-io/holdfast/planner/plan"
+)
+
+// planFlags are the options that decide what a plan holds.
+type planFlags struct {
+	policy     *policyFlags
+	identities *[]string
+	at         *string
+	targets    *[]string
+	force      *[]string
+	refresh    *string
+	jsonInto   *string
+	markdown   *string
+}
+
+func (a *app) planFlags(f *flags) *planFlags {
+	return &planFlags{
+		policy:     a.policyFlags(f),
+		identities: a.identityFlag(f),
+		at:         f.string("at", "TIME", "", "plan for this moment instead of now, as 2026-11-22T02:00:00Z"),
+		targets:    f.list("target", "ADDRESS", "limit the plan to this object and what it needs"),
+		force:      f.list("force", "ADDRESS", "back this up now, due or not"),
+		refresh:    f.choice("refresh", "none", "look at stores and sources first; this version plans from the catalog", "none"),
+		jsonInto:   f.string("json-into", "FILE", "", "also write the plan as JSON to FILE"),
+		markdown:   f.string("markdown-into", "FILE", "", "also write the plan as Markdown to FILE"),
+	}
+}
+
+var planCommand = &command{
+	name: "plan", group: "Main", summary: "Show what apply would do, and why",
+	usage: "[options]",
+	examples: `  holdfast plan
+  holdfast plan -out=p.hfplan -json-into=p.json -markdown-into=p.md -detailed-exitcode
+  holdfast plan -at=2026-12-24T02:00:00Z -target=backup.app`,
+	define: func(a *app, f *flags) func(context.Context, []string) error {
+		pf := a.planFlags(f)
+		out := f.string("out", "FILE", "", "save the plan to FILE for `holdfast apply FILE`")
+		detailed := f.Bool("detailed-exitcode", false, "exit 2 when the plan is not empty as -exitcode-on says")
+		on := f.string("exitcode-on", "KINDS", "changes", "what -detailed-exitcode counts: changes, due, or both as changes,due")
+		return func(ctx context.Context, args []string) error {
+			if len(args) > 0 {
+				return usageError("plan takes no arguments; limit it with -target=%s", args[0])
+			}
+			counted, err := exitcodeOn(*on)
+			if err != nil {
+				return err
+			}
+			s, err := a.open(ctx, pf.policy, pf.identities, false)
+			if err != nil {
+				return err
+			}
+			p, err := s.plan(pf)
+			if err != nil {
+				return err
+			}
+			if err := s.writePlan(p, pf, *out); err != nil {
+				return err
+			}
+			if err := s.showPlan(p, *out); err != nil {
+				return err
+			}
+			if *detailed && (counted["changes"] && len(p.Changes) > 0 || counted["due"] && len(p.Actions) > 0) {
+				return exitQuiet(codeChanges)
+			}
+			return nil
+		}
+	},
+}
+
+func exitcodeOn(kinds string) (map[string]bool, error) {
+	counted := map[string]bool{}
+	for k := range strings.SplitSeq(kinds, ",") {
+		switch k {
+		case "changes", "due":
+			counted[k] = true
+		case "drift", "checks":
+			return nil, usageError("-exitcode-on=%s is not available in this version", k)
+		default:
+			return nil, usageError("-exitcode-on: %q is none of changes, due", k)
+		}
+	}
+	return counted, nil
+}
+
+// plan computes the plan of the session's policy and catalog.
+func (s *session) plan(pf *planFlags) (plan.Plan, error) {
+	now, err := s.moment(*pf.at)
+	if err != nil {
+		return plan.Plan{}, err
+	}
+	p, list := planner.Plan(planner.Input{
+		Desired: s.policy, Catalog: *s.catalog, Now: now, Targets: *pf.targets, Force: *pf.force, Alive: s.alive,
+	})
+	if list.HasErrors() {
+		if s.json {
+			s.out.JSON(map[string]any{"type": "error", "format_version": "1.0", "reason": "error", "exit_code": codeError,
+				"message": "no plan can be made", "diagnostics": list})
+			return p, exitQuiet(codeError)
+		}
+		s.err.Diagnostics(list)
+		return p, exitQuiet(codeError)
+	}
+	return p, nil
+}
+
+// writePlan saves the plan in every form that was asked for. Nothing of a plan is readable by others.
+func (s *session) writePlan(p plan.Plan, pf *planFlags, out string) error {
+	if out != "" {
+		data, err := plan.EncodeFile(p, s.policyHash())
+		if err != nil {
+			return fmt.Errorf("save plan: %w", err)
+		}
+		if err := writeFile(out, data); err != nil {
+			return fmt.Errorf("save plan: %w", err)
+		}
+	}
+	if *pf.jsonInto != "" {
+		data, err := plan.Encode(p)
+		if err == nil {
+			err = writeFile(*pf.jsonInto, []byte(s.redactor.String(string(data))))
+		}
+		if err != nil {
+			return fmt.Errorf("write plan as JSON: %w", err)
+		}
+	}
+	if *pf.markdown != "" {
+		if err := writeFile(*pf.markdown, []byte(s.redactor.String(plan.Markdown(p)))); err != nil {
+			return fmt.Errorf("write plan as Markdown: %w", err)
+		}
+	}
+	return nil
+}
+
+// writeFile replaces a file whole, readable by its owner only.
+func writeFile(name string, data []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(f.Name(), name)
+	}
+	if err != nil {
+		os.Remove(f.Name())
+	}
+	return err
+}
+
+// showPlan prints the plan and what can be done with it.
+func (s *session) showPlan(p plan.Plan, out string) error {
+	if s.json {
+		data, err := plan.Encode(p)
+		if err != nil {
+			return err
+		}
+		_, err = s.out.Write(append(data, '\n'))
+		return err
+	}
+	s.planText(p)
+	if out != "" && !s.automated() {
+		fmt.Fprintf(s.out, "\nThe plan was saved to %s. To do exactly this:\n\n  holdfast apply %s\n", out, out)
+	}
+	return nil
+}
+
+func (s *session) planText(p plan.Plan) {
+	fmt.Fprint(s.out, s.out.Symbols(plan.Text(p)))
+	if len(p.Diagnostics) > 0 {
+		fmt.Fprintln(s.out)
+		s.out.Diagnostics(p.Diagnostics)
+	}
+}
+
+// automated tells whether hints for a person are unwanted.
+func (a *app) automated() bool { return a.getenv("HOLDFAST_IN_AUTOMATION") != "" }
+
+// policyHash tells one evaluated policy from another, so that a saved plan is applied to the policy it was made from.
+func (s *session) policyHash() string { return planner.PolicyFingerprint(s.policy) }

@@ -1,0 +1,161 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/holdfast-io/holdfast/internal/cli/view"
+	"github.com/holdfast-io/holdfast/policy/retention"
+	"github.com/holdfast-io/holdfast/state"
+)
+
+var pointsCommand = &command{
+	name: "points", group: "Inspect", summary: "List restore points, newest last",
+	usage: "[options] [ADDRESS]",
+	examples: `  holdfast points
+  holdfast points backup.app -json`,
+	define: func(a *app, f *flags) func(context.Context, []string) error {
+		pf := a.policyFlags(f)
+		return func(ctx context.Context, args []string) error {
+			address, err := optionalAddress("points", args)
+			if err != nil {
+				return err
+			}
+			s, err := a.open(ctx, pf, nil, false)
+			if err != nil {
+				return err
+			}
+			if err := s.knows(address); err != nil {
+				return err
+			}
+			return s.points(address)
+		}
+	},
+}
+
+func optionalAddress(name string, args []string) (string, error) {
+	switch len(args) {
+	case 0:
+		return "", nil
+	case 1:
+		return args[0], nil
+	default:
+		return "", usageError("%s takes one address, not %d", name, len(args))
+	}
+}
+
+// knows refuses an address that neither the policy nor the catalog has.
+func (s *session) knows(address string) error {
+	if address == "" {
+		return nil
+	}
+	if _, ok := s.policy.Backups[address]; ok {
+		return nil
+	}
+	if _, ok := s.catalog.Points[address]; ok {
+		return nil
+	}
+	names := slices.Collect(maps.Keys(s.policy.Backups))
+	names = append(names, slices.Collect(maps.Keys(s.catalog.Points))...)
+	slices.Sort(names)
+	names = slices.Compact(names)
+	if near := suggest(address, names); near != "" {
+		return usageError("there is no backup %s; did you mean %s?", address, near)
+	}
+	if _, ok := s.policy.Backups["backup."+address]; ok {
+		return usageError("there is no backup %s; did you mean backup.%s?", address, address)
+	}
+	return usageError("there is no backup %s; there are: %s", address, strings.Join(names, ", "))
+}
+
+// listedPoint is a restore point as `points -json` prints it.
+type listedPoint struct {
+	Address string `json:"address"`
+	state.RestorePoint
+	Stored   int64    `json:"stored"`
+	Verified bool     `json:"verified"`
+	KeptBy   []string `json:"kept_by,omitempty"`
+}
+
+func allPoints(c *state.Catalog, only string) []listedPoint {
+	listed := []listedPoint{}
+	for _, address := range slices.Sorted(maps.Keys(c.Points)) {
+		if only != "" && only != address {
+			continue
+		}
+		for _, p := range c.Points[address] {
+			l := listedPoint{Address: address, RestorePoint: p, Verified: p.Verified()}
+			for _, copied := range p.Copies {
+				l.Stored += copied.Stored
+			}
+			listed = append(listed, l)
+		}
+	}
+	return listed
+}
+
+// keepers tells for each point of a backup which rules keep it.
+func (s *session) keepers(address string, now time.Time) map[string][]string {
+	b, ok := s.policy.Backups[address]
+	if !ok || b.Retention == "" {
+		return nil
+	}
+	kept := map[string][]string{}
+	for _, v := range retention.Apply(s.catalog.Points[address], s.policy.Retentions[b.Retention], now, location(b)).Keep {
+		kept[v.Point.ID] = v.Reasons
+	}
+	return kept
+}
+
+func (s *session) points(address string) error {
+	listed := allPoints(s.catalog, address)
+	kept := map[string]map[string][]string{}
+	for i, l := range listed {
+		if _, ok := kept[l.Address]; !ok {
+			kept[l.Address] = s.keepers(l.Address, s.Now())
+		}
+		listed[i].KeptBy = kept[l.Address][l.ID]
+	}
+	if s.json {
+		return s.out.Document(map[string]any{"format_version": "1.0", "points": listed})
+	}
+	if len(listed) == 0 {
+		fmt.Fprintln(s.out, "There are no restore points yet.")
+		return nil
+	}
+	rows := make([][]string, len(listed))
+	for i, l := range listed {
+		rows[i] = []string{
+			l.Address, l.ID, view.Time(l.Time), view.Bytes(l.Size), view.Bytes(l.Stored), s.proven(l.RestorePoint), strings.Join(l.KeptBy, ", "),
+		}
+	}
+	s.out.Table([]string{"BACKUP", "POINT", "TIME (UTC)", "SIZE", "STORED", "PROVEN", "KEPT BY"}, rows)
+	return nil
+}
+
+// proven says in a few words what the evidence for a point is.
+func (s *session) proven(p state.RestorePoint) string {
+	if p.Incomplete {
+		return s.out.Red("incomplete")
+	}
+	best := state.Proof{}
+	for _, copied := range p.Copies {
+		for _, proof := range copied.Proofs {
+			if proof.At.After(best.At) {
+				best = proof
+			}
+		}
+	}
+	switch {
+	case best.Level == "":
+		return s.out.Yellow("not verified")
+	case !best.OK:
+		return s.out.Red("damaged")
+	default:
+		return s.out.Green(best.Level)
+	}
+}

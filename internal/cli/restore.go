@@ -1,0 +1,274 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/holdfast-io/holdfast/executors"
+	"github.com/holdfast-io/holdfast/internal/cli/view"
+	"github.com/holdfast-io/holdfast/planner/plan"
+	"github.com/holdfast-io/holdfast/policy"
+	"github.com/holdfast-io/holdfast/state"
+)
+
+var restoreCommand = &command{
+	name: "restore", group: "Data", summary: "Bring a restore point back",
+	usage: "ADDRESS -target=PATH|URL [options]",
+	examples: `  holdfast restore backup.config -target=/tmp/config
+  holdfast restore backup.app -target=postgres://admin@db2/app_restored
+  holdfast restore backup.app -target=postgres://admin@db2/app -only='public.documents' -replace
+  holdfast restore backup.app -target=postgres://admin@db2/app_restored -point=20261121T021500Z-9fd2ma -plan-only`,
+	define: func(a *app, f *flags) func(context.Context, []string) error {
+		pf, ids, ap := a.policyFlags(f), a.identityFlag(f), a.approvalFlags(f)
+		c := &restoring{approval: ap}
+		c.point = f.string("point", "ID", "latest", "which restore point")
+		c.target = f.string("target", "PATH|URL", "", "where to: a folder (files) or a database URL (postgres; a password is better in PGPASSWORD)")
+		c.only = f.list("only", "GLOB", "bring back only this: a path glob (files), DATABASE, SCHEMA.TABLE or DATABASE/SCHEMA.TABLE (postgres)")
+		c.replace = f.Bool("replace", false, "overwrite what is there")
+		c.planOnly = f.Bool("plan-only", false, "show what would happen and stop")
+		c.globals = f.Bool("globals", false, "postgres: create the roles that are missing first")
+		c.noOwner = f.Bool("no-owner", false, "postgres: leave owners and grants away")
+		c.jobs = f.Int("jobs", 0, "postgres: parallel jobs; 0 chooses")
+		f.values["jobs"] = "N"
+		return func(ctx context.Context, args []string) error {
+			if len(args) != 1 || *c.target == "" {
+				return usageError("restore needs an address and a target: holdfast restore ADDRESS -target=PATH|URL")
+			}
+			if !*c.planOnly {
+				if err := a.needsApproval(ap, false); err != nil {
+					return err
+				}
+			}
+			s, err := a.open(ctx, pf, ids, false)
+			if err != nil {
+				return err
+			}
+			return s.restore(ctx, args[0], c)
+		}
+	},
+}
+
+// restoring is what one restore was asked for.
+type restoring struct {
+	*approval
+	point, target     *string
+	only              *[]string
+	replace, planOnly *bool
+	globals, noOwner  *bool
+	jobs              *int
+}
+
+// choose returns the restore point that was asked for; latest is the newest complete one that is not known to be damaged.
+func (s *session) choose(address, id string) (state.RestorePoint, error) {
+	points := s.catalog.Points[address]
+	if id != "latest" {
+		i := slices.IndexFunc(points, func(p state.RestorePoint) bool { return p.ID == id })
+		if i < 0 {
+			return state.RestorePoint{}, usageError("%s has no restore point %s; `holdfast points %s` lists them", address, id, address)
+		}
+		return points[i], nil
+	}
+	for _, p := range slices.Backward(points) {
+		switch {
+		case p.Incomplete:
+			s.err.Warning(fmt.Sprintf("restore point %s is incomplete; taking an older one (name it with -point to take it anyway)", p.ID))
+		case slices.ContainsFunc(p.Copies, damagedCopy):
+			s.err.Warning(fmt.Sprintf("restore point %s is known to be damaged; taking an older one (name it with -point to take it anyway)", p.ID))
+		default:
+			return p, nil
+		}
+	}
+	return state.RestorePoint{}, fmt.Errorf("%s has no restore point that is complete and not damaged", address)
+}
+
+func (s *session) restore(ctx context.Context, address string, c *restoring) error {
+	if err := s.knows(address); err != nil {
+		return err
+	}
+	point, err := s.choose(address, *c.point)
+	if err != nil {
+		return err
+	}
+	kind := s.kindOf(point)
+	executor, ok := executorMap()[kind]
+	if !ok {
+		return fmt.Errorf("restore %s: this version of holdfast cannot restore %q sources", address, kind)
+	}
+	req, err := s.restoreRequest(address, kind, c)
+	if err != nil {
+		return err
+	}
+	copied := point.Copies[0]
+	repository, err := s.stores.View(ctx, copied.Store)
+	if err != nil {
+		return err
+	}
+	if repository.ID() != copied.Repository {
+		return fmt.Errorf("restore %s: %s holds repository %s, the restore point was stored in %s: the store was swapped for another", address, copied.Store, repository.ID(), copied.Repository)
+	}
+	if !repository.CanRead() {
+		return fmt.Errorf("restore %s: %w", address, repository.KeyError())
+	}
+	from, err := repository.Supply(ctx, address, point.ID)
+	if err != nil {
+		return fmt.Errorf("restore %s: %w", address, err)
+	}
+	preview, err := executor.Preview(ctx, req, from)
+	if err != nil {
+		return fmt.Errorf("restore %s: %w", address, err)
+	}
+	if err := s.showPreview(address, point, copied, preview, *c.planOnly); err != nil || *c.planOnly {
+		return err
+	}
+	if err := s.approve(c.approval, "Do you want holdfast to restore this?"); err != nil {
+		return err
+	}
+	return s.bringBack(ctx, address, point, executor, req, from, preview)
+}
+
+func (s *session) restoreRequest(address string, kind policy.SourceKind, c *restoring) (executors.RestoreRequest, error) {
+	req := executors.RestoreRequest{
+		Backup: s.policy.Backups[address], Only: *c.only, Replace: *c.replace, Options: map[string]string{}, Log: s.log,
+	}
+	isURL := strings.HasPrefix(*c.target, "postgres://") || strings.HasPrefix(*c.target, "postgresql://")
+	switch {
+	case kind == policy.KindPostgres && isURL:
+		url := *c.target
+		s.redactor.Add(passwordOf(url))
+		req.Target.URL = policy.NewSecret("-target", func() (string, error) { return url, nil })
+		set := func(name string, on bool) {
+			if on {
+				req.Options[name] = "true"
+			}
+		}
+		set("globals", *c.globals)
+		set("no_owner", *c.noOwner)
+		if *c.jobs > 0 {
+			req.Options["jobs"] = strconv.Itoa(*c.jobs)
+		}
+	case kind == policy.KindPostgres:
+		return req, usageError("-target of a postgres restore is a database URL: postgres://user@host:5432/database")
+	case isURL:
+		return req, usageError("-target of a files restore is a folder, not a database URL")
+	case *c.globals || *c.noOwner || *c.jobs > 0:
+		return req, usageError("-globals, -no-owner and -jobs are for postgres restores")
+	default:
+		req.Target.Root = *c.target
+	}
+	return req, nil
+}
+
+func (s *session) showPreview(address string, p state.RestorePoint, c state.Copy, v executors.Preview, only bool) error {
+	if s.json {
+		s.out.JSON(map[string]any{"type": "version", "format_version": "1.0", "holdfast_version": s.Version})
+		s.out.JSON(map[string]any{
+			"type": "restore_plan", "address": address, "point": p.ID, "time": p.Time, "store": c.Store, "verified": p.Verified(), "incomplete": p.Incomplete,
+			"target": v.Target, "items": v.Items, "bytes": v.Bytes, "creates": v.Creates, "replaces": v.Replaces, "notes": v.Notes,
+		})
+		return nil
+	}
+	fmt.Fprintf(s.out, "holdfast will restore %s\n\n", s.out.Bold(address))
+	fmt.Fprintf(s.out, "  restore point  %s (%s UTC, %s old, %s)\n", p.ID, view.Time(p.Time), view.Duration(s.Now().Sub(p.Time)), s.proven(p))
+	fmt.Fprintf(s.out, "  from           %s\n", c.Store)
+	fmt.Fprintf(s.out, "  to             %s\n", v.Target)
+	fmt.Fprintf(s.out, "  writes         %d items, %s\n", v.Items, view.Bytes(v.Bytes))
+	for _, name := range v.Creates {
+		fmt.Fprintf(s.out, "  %s %s\n", s.out.Green("+"), name)
+	}
+	for _, name := range v.Replaces {
+		fmt.Fprintf(s.out, "  %s %s %s\n", s.out.Red("x"), name, s.out.Red("(replaced)"))
+	}
+	for _, note := range v.Notes {
+		fmt.Fprintf(s.out, "  note: %s\n", note)
+	}
+	if only {
+		fmt.Fprintln(s.out, "\nNothing was done (-plan-only).")
+	}
+	return nil
+}
+
+// bringBack restores, with progress, and records the run. A state that cannot be written does not keep data from coming back.
+func (s *session) bringBack(ctx context.Context, address string, p state.RestorePoint, executor executors.Executor, req executors.RestoreRequest, from executors.Supply, v executors.Preview) error {
+	progress := view.NewProgress(s.out, s.err, s.json, s.Now)
+	a := plan.Action{ID: "restore " + address, Kind: view.Restoring, Address: address, Point: p.ID}
+	started := s.Now().UTC()
+	progress.ActionStarted(a)
+	res, err := executor.Restore(ctx, req, &progressSupply{Supply: from, tell: func(n int64) { progress.ActionProgress(a, n, 0, v.Bytes) }})
+	missing := 0
+	for i, problem := range res.Problems {
+		if problem.Missing {
+			missing++
+		}
+		if i < 20 {
+			progress.ActionNote(a, fmt.Sprintf("%s: %v", problem.Path, problem.Err))
+		}
+	}
+	if err == nil && missing > 0 {
+		err = fmt.Errorf("%d items could not be restored", missing)
+	}
+	done := state.RunAction{
+		Address: address, Kind: string(view.Restoring), Point: p.ID, Store: p.Copies[0].Store, Started: started, Finished: s.Now().UTC(),
+		Status: state.RunOK, Bytes: res.Bytes,
+	}
+	if err != nil {
+		done.Status, done.Error = state.RunFailed, s.redactor.String(err.Error())
+		if ctx.Err() != nil {
+			done.Status = state.RunInterrupted
+		}
+	}
+	progress.ActionFinished(a, done)
+	s.recordRestore(context.WithoutCancel(ctx), done)
+	if err != nil {
+		return fmt.Errorf("restore %s: %w", address, err)
+	}
+	if !s.json {
+		fmt.Fprintf(s.out, "\n%s %d items, %s in %s.\n", s.out.Green("Restore complete!"), res.Items, view.Bytes(res.Bytes), view.Duration(done.Finished.Sub(started)))
+	}
+	return nil
+}
+
+func (s *session) recordRestore(ctx context.Context, done state.RunAction) {
+	run := state.Run{
+		ID: newID(s.Now()), Operation: "restore", Who: s.holder(), Started: done.Started, Finished: done.Finished, Status: done.Status,
+		Actions: []state.RunAction{done},
+	}
+	b, err := s.openState(ctx, s.policy.Settings, true)
+	if err == nil {
+		err = b.Update(ctx, func(c *state.Catalog) error {
+			c.Runs = append(c.Runs, run)
+			return nil
+		})
+	}
+	if err != nil {
+		s.err.Warning("this restore could not be recorded in the state: " + err.Error())
+	}
+}
+
+// progressSupply tells how much was read.
+type progressSupply struct {
+	executors.Supply
+	bytes int64
+	tell  func(int64)
+}
+
+func (s *progressSupply) Read(ctx context.Context, want func(executors.Entry) bool, each func(executors.Entry, io.Reader) error) error {
+	return s.Supply.Read(ctx, want, func(e executors.Entry, r io.Reader) error {
+		return each(e, &countingReader{r: r, s: s})
+	})
+}
+
+type countingReader struct {
+	r io.Reader
+	s *progressSupply
+}
+
+func (c *countingReader) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.s.bytes += int64(n)
+	c.s.tell(c.s.bytes)
+	return n, err
+}

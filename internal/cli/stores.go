@@ -1,0 +1,104 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"filippo.io/age"
+
+	"github.com/holdfast-io/holdfast/internal/apply"
+	"github.com/holdfast-io/holdfast/internal/blob"
+	"github.com/holdfast-io/holdfast/internal/blob/connect"
+	"github.com/holdfast-io/holdfast/internal/repo"
+	"github.com/holdfast-io/holdfast/policy"
+)
+
+// stores opens the repositories of the policy's stores, once each. It is apply.Repositories.
+type stores struct {
+	s          *session
+	identities []age.Identity
+
+	mu   sync.Mutex
+	open map[string]*repository
+}
+
+var _ apply.Repositories = (*stores)(nil)
+
+func newStores(s *session, identities []age.Identity) *stores {
+	return &stores{s: s, identities: identities, open: map[string]*repository{}}
+}
+
+func (st *stores) lookup(address string) (policy.Store, error) {
+	store, ok := st.s.policy.Stores[address]
+	if !ok {
+		return store, fmt.Errorf("open %s: the policy declares no such store", address)
+	}
+	return store, nil
+}
+
+// Initialize implements apply.Repositories.
+func (st *stores) Initialize(ctx context.Context, address string) (string, error) {
+	store, err := st.lookup(address)
+	if err != nil {
+		return "", err
+	}
+	b, err := connect.Open(ctx, store.URL, connect.Options{Base: st.s.dir, Create: true})
+	if err != nil {
+		return "", fmt.Errorf("initialize %s: %w", address, err)
+	}
+	defer b.Close()
+	id, err := repo.Init(ctx, b, repo.InitOptions{
+		Recipients: store.Encryption.Recipients, Writers: store.Encryption.Writers, None: store.Encryption.None,
+	})
+	if errors.Is(err, repo.ErrExists) {
+		return st.adopt(ctx, b, address)
+	}
+	if err != nil {
+		return "", fmt.Errorf("initialize %s (%s): %w", address, store.URL, err)
+	}
+	return id, nil
+}
+
+// adopt accepts a repository that is there already.
+func (st *stores) adopt(ctx context.Context, b blob.Bucket, address string) (string, error) {
+	r, err := repo.Open(ctx, b, repo.OpenOptions{})
+	if err != nil {
+		return "", fmt.Errorf("initialize %s: %w", address, err)
+	}
+	return r.ID(), nil
+}
+
+// Open implements apply.Repositories.
+func (st *stores) Open(ctx context.Context, address string) (apply.Repository, error) {
+	return st.connect(ctx, address, false)
+}
+
+// View opens a store so that nothing can be written to it.
+func (st *stores) View(ctx context.Context, address string) (*repository, error) {
+	return st.connect(ctx, address, true)
+}
+
+func (st *stores) connect(ctx context.Context, address string, readOnly bool) (*repository, error) {
+	store, err := st.lookup(address)
+	if err != nil {
+		return nil, err
+	}
+	key := fmt.Sprint(address, readOnly)
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if r, ok := st.open[key]; ok {
+		return r, nil
+	}
+	b, err := connect.Open(ctx, store.URL, connect.Options{Base: st.s.dir, ReadOnly: readOnly})
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", address, err)
+	}
+	r, err := repo.Open(ctx, b, repo.OpenOptions{Identities: st.identities})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open %s (%s): %w", address, store.URL, err), b.Close())
+	}
+	st.open[key] = &repository{Repository: r, address: address, policyText: st.s.policy.Text}
+	return st.open[key], nil
+}
