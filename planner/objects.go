@@ -65,9 +65,9 @@ func Applied(objects, declared map[string]state.Object, changes []plan.Change) m
 	return next
 }
 
-// PolicyFingerprint is the hex SHA-256 of everything declared. A saved plan carries it, so that it is applied with the
+// PolicyHash is the hex SHA-256 of everything declared. A saved plan carries it, so that it is applied with the
 // policy it was made from.
-func PolicyFingerprint(set policy.Set) string {
+func PolicyHash(set policy.Set) string {
 	objects := Objects(set)
 	sum := sha256.New()
 	for _, address := range sortedKeys(objects) {

@@ -106,4 +106,5 @@ func checkReferences(set policy.Set, b policy.Backup) (diags diag.List) {
 func (p *planner) finish() {
 	sortChanges(p.out.Changes)
 	p.out.Fingerprint = plan.Fingerprint(p.out)
+	p.out.Versions = plan.Versions(p.out, p.in.Catalog)
 }

@@ -30,6 +30,10 @@ type Plan struct {
 	Diagnostics diag.List `json:"diagnostics,omitempty"` // warnings; a plan with errors is not made
 	Blocks      []Block   `json:"blocks,omitempty"`      // a plan with blocks may not be applied (exit 13)
 	Fingerprint string    `json:"fingerprint"`
+
+	// Versions holds, for each address that changes or actions are about, the version of what the catalog held of it. Only
+	// when one of them moved is a plan stale.
+	Versions map[string]string `json:"versions,omitempty"`
 }
 
 // ChangeKind is what happens to a policy object.

@@ -1,0 +1,200 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// textWindows is how many windows Text lists; those that lose something are listed always.
+const textWindows = 20
+
+// whyColumn is the width to which sentences are padded, so that sizes stand below each other.
+const whyColumn = 46
+
+// Text is the human form without colours: destructive lines first and never left out, then changes, then the other
+// actions, then windows, guards and the summary line. Diagnostics are not in it: views show them with their snippets.
+func Text(p Plan) string {
+	var b strings.Builder
+	if !p.Empty() {
+		fmt.Fprintf(&b, "holdfast will perform these actions (catalog serial %d, %s)\n\n", p.Serial, p.Now.UTC().Format("2006-01-02 15:04:05 UTC"))
+		writeRows(&b, rows(p))
+		b.WriteString("\n")
+	}
+	writeWindows(&b, p)
+	for _, block := range p.Blocks {
+		fmt.Fprintf(&b, "! %s is blocked by %s: %s\n", clean(block.Address), clean(block.Guard), clean(block.Why))
+	}
+	if len(p.Blocks) > 0 {
+		b.WriteString("\n")
+	}
+	b.WriteString(Summary(p).Line + "\n")
+	if !p.Empty() {
+		b.WriteString("Fingerprint: " + p.Fingerprint + "\n")
+	}
+	return b.String()
+}
+
+// row is one line of the table.
+type row struct {
+	symbol, address, point, verb, why, bytes string
+	details                                  []string
+}
+
+func rows(p Plan) []row {
+	var destructive, changes, actions []row
+	for _, a := range p.Actions {
+		r := row{symbol: ">", address: a.Address, point: a.Point, verb: string(a.Kind), why: a.Why}
+		if a.Bytes > 0 {
+			r.bytes = FormatBytes(a.Bytes)
+		}
+		switch {
+		case a.Kind.Destructive():
+			r.symbol = "x"
+			destructive = append(destructive, r)
+		case a.Kind == Initialize:
+			r.symbol = "+"
+			actions = append(actions, r)
+		default:
+			actions = append(actions, r)
+		}
+	}
+	for _, c := range p.Changes {
+		r := row{symbol: "+", address: c.Address, verb: string(c.Kind), why: c.Why}
+		switch c.Kind {
+		case Forget:
+			r.symbol = "."
+			destructive = append(destructive, r)
+			continue
+		case Update:
+			r.symbol = "~"
+		}
+		if len(c.Attributes) == 1 && c.Kind != Add {
+			r.why = c.Attributes[0].String()
+			if c.Points > 0 {
+				r.why += ": " + c.Why
+			}
+		} else if c.Kind != Add {
+			for _, a := range c.Attributes {
+				r.details = append(r.details, a.String())
+			}
+		}
+		changes = append(changes, r)
+	}
+	return slices.Concat(destructive, changes, actions)
+}
+
+func writeRows(b *strings.Builder, rows []row) {
+	var address, point, verb int
+	for _, r := range rows {
+		address, point, verb = max(address, width(r.address)), max(point, width(r.point)), max(verb, width(r.verb))
+	}
+	for _, r := range rows {
+		line := "  " + r.symbol + " " + pad(r.address, address) + "  "
+		if point > 0 {
+			line += pad(r.point, point) + "  "
+		}
+		line += pad(r.verb, verb) + "  "
+		if r.bytes == "" {
+			line += clean(r.why)
+		} else {
+			line += pad(r.why, whyColumn) + "  " + r.bytes
+		}
+		b.WriteString(strings.TrimRight(line, " ") + "\n")
+		for _, d := range r.details {
+			b.WriteString("      " + clean(d) + "\n")
+		}
+	}
+}
+
+func writeWindows(b *strings.Builder, p Plan) {
+	var lines []string
+	left, address := 0, 0
+	for _, w := range p.Windows {
+		address = max(address, width(w.Address))
+	}
+	for _, w := range p.Windows {
+		if w.Before == w.After {
+			continue
+		}
+		if !w.Lost && len(lines) >= textWindows {
+			left++
+			continue
+		}
+		line := "  " + pad(w.Address, address) + "  " + w.Before.String() + " -> " + w.After.String()
+		if w.Lost {
+			line += "; loses " + w.lost()
+		}
+		lines = append(lines, line)
+	}
+	if len(lines) == 0 {
+		return
+	}
+	b.WriteString("What can be restored, before and after:\n\n" + strings.Join(lines, "\n") + "\n")
+	if left > 0 {
+		fmt.Fprintf(b, "  and %d more backups that lose nothing\n", left)
+	}
+	b.WriteString("\n")
+}
+
+// lost names the ends that the plan cuts off.
+func (w Window) lost() string {
+	switch {
+	case w.After.Points == 0:
+		return "everything"
+	case w.After.From.After(w.Before.From):
+		return formatMoment(w.Before.From) + " to " + formatMoment(w.After.From)
+	default:
+		return formatMoment(w.After.To) + " to " + formatMoment(w.Before.To)
+	}
+}
+
+// String writes the span in UTC to the minute.
+func (s Span) String() string {
+	switch s.Points {
+	case 0:
+		return "nothing"
+	case 1:
+		return formatMoment(s.From) + " (1 point)"
+	default:
+		return fmt.Sprintf("%s to %s (%d points)", formatMoment(s.From), formatMoment(s.To), s.Points)
+	}
+}
+
+func formatMoment(t time.Time) string { return t.UTC().Format("2006-01-02 15:04") }
+
+// String writes the attribute as "daily 14 -> 7". A secret shows the expression that was written.
+func (a Attribute) String() string {
+	return a.Path + " " + attributeValue(a.Before) + " -> " + attributeValue(a.After)
+}
+
+func attributeValue(text string) string {
+	if text == "" {
+		return "(none)"
+	}
+	if ref, ok := strings.CutPrefix(text, `{"sensitive":`); ok {
+		return strings.TrimSuffix(ref, "}") + " (sensitive)"
+	}
+	return text
+}
+
+// clean makes catalog and policy text safe for a terminal: control characters, which could hide or fake lines, become
+// question marks.
+func clean(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' || unicode.Is(unicode.Bidi_Control, r) {
+			return '?'
+		}
+		return r
+	}, s)
+}
+
+func width(s string) int { return utf8.RuneCountInString(s) }
+
+func pad(s string, n int) string {
+	s = clean(s)
+	return s + strings.Repeat(" ", max(0, n-width(s)))
+}
