@@ -85,15 +85,18 @@ func (t Tree) Write(dir string) error {
 			return writeAt(p.path, buf, p.at)
 		})
 	}
-	g.Go(func() error {
-		for i := range t.smallFiles() {
-			if err := t.writeSmall(dir, i, 0); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	g.Go(func() error { return t.WriteSmallFiles(dir) })
 	return g.Wait()
+}
+
+// WriteSmallFiles makes only the folder config of the tree: about three bytes in a hundred of its size.
+func (t Tree) WriteSmallFiles(dir string) error {
+	for i := range t.smallFiles() {
+		if err := t.writeSmall(dir, i, 0); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // smallFiles is how many there are.
@@ -142,7 +145,7 @@ func (t Tree) writeSmall(dir string, i int, version int64) error {
 // ChangeRandom gives one row in a hundred of every table, at random places, another content, and rewrites one small file
 // in a hundred. Each round (1, 2, …) picks other rows. It returns how many pages and files changed.
 func (t Tree) ChangeRandom(dir string, round int64) (int64, error) {
-	return t.change(dir, round, func(r *rng, _, _ int64) bool { return r.below(100) == 0 })
+	return t.change(dir, round, oneInHundred)
 }
 
 // ChangeOnePlace gives a run of one row in a hundred of every table another content and appends one page in a hundred.
@@ -204,16 +207,30 @@ func (t Tree) change(dir string, round int64, pick func(r *rng, row, total int64
 	for _, n := range counts {
 		total += n
 	}
+	files, err := t.changeSmall(dir, round, pick)
+	return total + files, err
+}
+
+// ChangeSmallFiles rewrites one in a hundred of the files of WriteSmallFiles and returns how many.
+func (t Tree) ChangeSmallFiles(dir string, round int64) (int64, error) {
+	return t.changeSmall(dir, round, oneInHundred)
+}
+
+func oneInHundred(r *rng, _, _ int64) bool { return r.below(100) == 0 }
+
+func (t Tree) changeSmall(dir string, round int64, pick func(r *rng, row, total int64) bool) (int64, error) {
+	changed, total := int64(0), int64(t.smallFiles())
 	for i := range t.smallFiles() {
 		r := newRng(t.Seed, tableChange, uint64(round), tableFiles, uint64(i))
-		if pick(&r, int64(i), int64(t.smallFiles())) {
-			if err := t.writeSmall(dir, i, round); err != nil {
-				return 0, err
-			}
-			total++
+		if !pick(&r, int64(i), total) {
+			continue
 		}
+		if err := t.writeSmall(dir, i, round); err != nil {
+			return changed, err
+		}
+		changed++
 	}
-	return total, nil
+	return changed, nil
 }
 
 func (t Tree) changePiece(p piece, round, rows int64, pick func(r *rng, row, total int64) bool) (int64, error) {
