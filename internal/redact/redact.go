@@ -23,6 +23,15 @@ type Redactor struct {
 	mu       sync.RWMutex
 	seen     map[string]bool
 	replacer *strings.Replacer
+	watched  []func() []string
+}
+
+// Watch masks the values that list returns, now and whenever something is about to be printed: a secret that is
+// revealed between two lines is masked in the second. list must be safe for concurrent use.
+func (r *Redactor) Watch(list func() []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.watched = append(r.watched, list)
 }
 
 // Add makes value, its URL-escaped forms and, where it is a URL with a password, that password unprintable from now on.
@@ -65,6 +74,14 @@ func newReplacer(values map[string]bool) *strings.Replacer {
 
 // String returns s with every secret masked.
 func (r *Redactor) String(s string) string {
+	r.mu.RLock()
+	watched := r.watched
+	r.mu.RUnlock()
+	for _, list := range watched {
+		for _, v := range list() {
+			r.Add(v)
+		}
+	}
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	if r.replacer == nil {

@@ -38,3 +38,16 @@ func TestWriterReportsTheCallersLength(t *testing.T) {
 		t.Errorf("wrote %q, want %q", out.String(), want)
 	}
 }
+
+func TestWatchedSecretsAreMaskedOnceRevealed(t *testing.T) {
+	var r Redactor
+	var revealed []string
+	r.Watch(func() []string { return revealed })
+	if got := r.String("late-secret"); got != "late-secret" {
+		t.Errorf("masked %q before it was known", got)
+	}
+	revealed = append(revealed, "late-secret")
+	if got := r.String("x late-secret"); got != "x (sensitive)" {
+		t.Errorf("String = %q", got)
+	}
+}
