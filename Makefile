@@ -2,9 +2,10 @@
 
 export CGO_ENABLED ?= 0
 
-VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-LDFLAGS  = -s -w -X github.com/holdfast-io/holdfast/internal/cli.Version=$(VERSION)
-GOBUILD  = go build -trimpath -ldflags '$(LDFLAGS)'
+# v0.2.0 -> 0.2.0; three commits later -> 0.2.0+3.g1234567, so that required_version still finds it at least 0.2.0.
+TAGGED  := $(shell git describe --tags --match 'v*' 2>/dev/null | sed 's/^v//; s/-\([0-9]*\)-g/+\1.g/')
+VERSION ?= $(or $(TAGGED),0.1.0-dev+g$(shell git rev-parse --short HEAD 2>/dev/null || echo unknown))
+GOBUILD  = go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
 
 FUZZTIME  ?= 10s
 BENCHARGS ?= -size=4GiB

@@ -15,20 +15,17 @@ type Rule struct {
 	May []string // patterns of our packages, as in Of; none makes a leaf
 }
 
-// values are the packages that hold plain values and are free to everybody who decides or acts.
-var values = []string{"policy", "state", "planner/plan", "executors", "internal/diag"}
-
 // Rules is the allowed arrows, from the top of the tree down.
 var Rules = []Rule{
 	{"cmd/holdfast", []string{"internal/cli"}},
 	{"internal/cli/view", []string{"policy", "state", "planner/plan", "internal/diag"}},
 	{"internal/cli", []string{
-		"internal/cli/view", "internal/agent", "internal/apply", "internal/repo", "internal/blob/...", "internal/clock",
-		"internal/dag", "internal/diag", "internal/redact", "planner", "planner/plan", "policy/...", "state/...",
+		"internal/cli/view", "internal/agent", "internal/apply", "internal/repo", "internal/repo/manifest", "internal/blob/...", "internal/clock",
+		"internal/diag", "internal/redact", "planner", "planner/plan", "policy/...", "state/...",
 		"executors/...",
 	}},
 	{"internal/agent", []string{"internal/apply", "internal/clock", "internal/diag", "planner", "planner/plan", "policy", "state"}},
-	{"internal/apply", append([]string{"internal/clock", "internal/dag", "planner", "policy/schedule", "policy/retention", "state/backend"}, values...)},
+	{"internal/apply", []string{"internal/dag", "internal/diag", "planner/plan", "policy", "state", "executors"}},
 
 	{"planner/plan", []string{"internal/diag", "policy", "state"}},
 	{"planner/recovery", []string{"internal/dag", "internal/diag", "planner/plan", "policy", "state"}},
@@ -45,7 +42,8 @@ var Rules = []Rule{
 
 	{"executors", []string{"policy"}},
 	{"executors/executortest", []string{"executors", "policy"}},
-	{"executors/...", []string{"executors", "policy", "internal/diag"}},
+	{"executors/postgres/archive", nil}, // what a dump's bytes mean; no server, no policy
+	{"executors/...", []string{"executors", "executors/postgres/archive", "policy", "internal/diag"}},
 
 	{"internal/repo/...", []string{"internal/repo/...", "internal/blob", "internal/clock"}},
 	{"internal/blob/blobtest", []string{"internal/blob"}},
@@ -90,7 +88,7 @@ var Never = []struct{ From, To []string }{
 // Outside says who may import what is not ours and not Go's: the first word is a module or a folder of one.
 var Outside = []outsider{
 	{"filippo.io/age", []string{"internal/repo/...", "internal/cli", "policy/lang/..."}},
-	{"github.com/agext/levenshtein", []string{"policy/lang/...", "internal/cli"}},
+	{"github.com/agext/levenshtein", []string{"policy/lang/...", "internal/cli", "internal/blob/connect"}},
 	{"github.com/bmatcuk/doublestar/v4", []string{"executors/...", "policy/lang/..."}},
 	{"github.com/hashicorp/go-version", []string{"policy/lang/..."}},
 	{"github.com/hashicorp/hcl/v2", []string{"policy/lang/..."}},
@@ -103,6 +101,10 @@ var Outside = []outsider{
 	{"github.com/zclconf/go-cty-yaml", []string{"policy/lang/..."}},
 	{"github.com/zeebo/blake3", []string{"internal/repo/..."}},
 	{"gocloud.dev", []string{"internal/blob/cloud"}},
+	{"cloud.google.com/go/storage", []string{"internal/blob/cloud"}}, // these four: to tell their errors apart
+	{"github.com/Azure/azure-sdk-for-go", []string{"internal/blob/cloud"}},
+	{"github.com/aws/aws-sdk-go-v2", []string{"internal/blob/cloud"}},
+	{"google.golang.org/api", []string{"internal/blob/cloud"}},
 	{"golang.org/x/sync", []string{"..."}},
 	{"golang.org/x/sys", []string{"executors/...", "internal/blob/...", "internal/cli", "test/..."}},
 	{"golang.org/x/term", []string{"internal/cli/..."}},
