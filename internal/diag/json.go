@@ -10,3 +10,21 @@ func (d Diagnostic) MarshalJSON() ([]byte, error) {
 		plain
 	}{d.Severity.String(), plain(d)})
 }
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (d *Diagnostic) UnmarshalJSON(data []byte) error {
+	type plain Diagnostic
+	v := struct {
+		Severity string `json:"severity"`
+		*plain
+	}{plain: (*plain)(d)}
+	if err := json.Unmarshal(data, &v); err != nil {
+		return err
+	}
+	for _, s := range []Severity{Unknown, Error, Warning} {
+		if s.String() == v.Severity {
+			d.Severity = s
+		}
+	}
+	return nil
+}
