@@ -20,9 +20,10 @@ const NotApprovable = "Truncated: not approvable. Read the whole plan with `hold
 func Markdown(p Plan) string {
 	m := &markdown{}
 	m.add("<!-- holdfast:plan -->\n### holdfast: " + escape(Summary(p).Line) + "\n")
-	for _, block := range p.Blocks {
-		m.add("\n> **Blocked by " + escape(block.Guard) + "**: " + escape(block.Address) + ": " + escape(block.Why) + "\n")
-	}
+	m.notes("more blocks", len(p.Blocks), func(i int) string {
+		b := p.Blocks[i]
+		return "**Blocked by " + escape(b.Guard) + "**: " + escape(b.Address) + ": " + escape(b.Why)
+	})
 	var destructive, changes, actions []row
 	for _, r := range rows(p) {
 		switch r.symbol {
@@ -38,14 +39,10 @@ func Markdown(p Plan) string {
 	m.rows("Changes", changes, false)
 	m.rows("Actions", actions, true)
 	m.windows(p)
-	for i, d := range p.Diagnostics {
-		text := "\n> Warning: " + escape(strings.TrimSpace(d.Address+" "+d.Summary)) + ". " + escape(d.Detail) + "\n"
-		if !m.fits(text) {
-			m.cut(fmt.Sprintf("%d more warnings", len(p.Diagnostics)-i))
-			break
-		}
-		m.add(text)
-	}
+	m.notes("more warnings", len(p.Diagnostics), func(i int) string {
+		d := p.Diagnostics[i]
+		return "Warning: " + escape(strings.TrimSpace(d.Address+" "+d.Summary)) + ". " + escape(d.Detail)
+	})
 	if m.truncated {
 		m.add("\n**" + NotApprovable + "**\n")
 	}
@@ -66,6 +63,18 @@ func (m *markdown) fits(text string) bool { return m.Len()+len(text) <= Markdown
 func (m *markdown) cut(what string) {
 	m.truncated = true
 	m.add("\nand " + what + "\n")
+}
+
+// notes writes n quoted paragraphs.
+func (m *markdown) notes(what string, n int, text func(i int) string) {
+	for i := range n {
+		note := "\n> " + text(i) + "\n"
+		if !m.fits(note) {
+			m.cut(fmt.Sprintf("%d %s", n-i, what))
+			return
+		}
+		m.add(note)
+	}
 }
 
 // rows writes a block of lines as a diff, whose colours code hosts know: the symbol stands in the first column. Folded
@@ -101,11 +110,10 @@ func (m *markdown) group(rows []row, folded bool) int {
 	}
 	written := 0
 	for i, r := range rows {
-		line := diffSymbol(r.symbol) + " " + joinWords(r.address, r.point, r.verb, r.why, r.bytes) + "\n"
+		line := diffSymbol(r.symbol) + " " + fenced(joinWords(r.address, r.point, r.verb, r.why, r.bytes))
 		for _, d := range r.details {
-			line += "    " + d + "\n"
+			line += "    " + fenced(d)
 		}
-		line = strings.ReplaceAll(cleanLines(line), "`", "'")
 		if i == 0 {
 			line = open + line
 		}
@@ -165,15 +173,10 @@ func joinWords(words ...string) string {
 	return strings.Join(some, "  ")
 }
 
-func cleanLines(s string) string {
-	lines := strings.Split(strings.TrimSuffix(s, "\n"), "\n")
-	for i, l := range lines {
-		lines[i] = clean(l)
-	}
-	return strings.Join(lines, "\n") + "\n"
-}
+// fenced makes one line of a code block, which it cannot end.
+func fenced(s string) string { return strings.ReplaceAll(clean(s), "`", "'") + "\n" }
 
-// escape keeps text from being read as Markdown or HTML.
+// escaper keeps text from being read as Markdown, HTML or a mention.
 var escaper = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", "`", "'", "*", "\\*", "_", "\\_", "[", "\\[", "]", "\\]", "|", "\\|", "#", "\\#", "@", "&#64;")
 
 func escape(s string) string { return escaper.Replace(clean(s)) }
