@@ -20,7 +20,7 @@ func AppendObjects(dst []byte, addresses []string, objects map[string]state.Obje
 	e := encoder{buf: append(dst, `{"format_version":1,"kind":"objects","objects":[`...)}
 	for i, address := range addresses {
 		o := objects[address]
-		if !validRaw(o.Attributes) {
+		if len(o.Attributes) > 0 && !json.Valid(o.Attributes) {
 			return nil, fmt.Errorf("encode object %s: its attributes are not JSON", address)
 		}
 		e.comma(i)

@@ -1,19 +1,20 @@
 package statefile
 
 import (
+	"encoding/binary"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math"
+	"math/bits"
 	"strings"
 	"time"
 )
 
-// scanner reads the JSON of points segments. encoding/json needs several seconds for a million points; this needs a
-// fraction of one, because it knows the shape, shares repeated strings and keeps the others in large blocks.
+// scanner reads the JSON of points segments exactly as encoder writes it. encoding/json needs many seconds for a million
+// points; this needs one, because it knows what comes next, shares repeated strings and keeps the others in large blocks.
 //
-// The first error sticks: every method then does nothing, so that callers check once. Loops over elements end because
-// next answers false.
+// The first error sticks: every method then does nothing, so that callers check once. Loops over lists end because next
+// answers false.
 type scanner struct {
 	data []byte
 	pos  int
@@ -29,53 +30,30 @@ func (s *scanner) fail(what string) {
 	}
 }
 
-// peek skips white space and returns the byte there, 0 at the end.
-func (s *scanner) peek() byte {
-	for s.pos < len(s.data) {
-		c := s.data[s.pos]
-		if c > ' ' || (c != ' ' && c != '\n' && c != '\t' && c != '\r') {
-			return c
-		}
-		s.pos++
-	}
-	return 0
-}
-
-func (s *scanner) expect(c byte) {
-	if s.err != nil {
-		return
-	}
-	if s.peek() != c {
-		s.fail("expected " + string(rune(c)))
-		return
-	}
-	s.pos++
-}
-
-// next tells whether element i of an object or array follows, and moves to it; it consumes end when none does.
-func (s *scanner) next(i int, end byte) bool {
-	if s.err != nil {
+// has consumes text when it comes next.
+func (s *scanner) has(text string) bool {
+	if s.err != nil || len(s.data)-s.pos < len(text) || string(s.data[s.pos:s.pos+len(text)]) != text {
 		return false
 	}
-	c := s.peek()
-	if c == end {
-		s.pos++
+	s.pos += len(text)
+	return true
+}
+
+func (s *scanner) must(text string) {
+	if !s.has(text) {
+		s.fail("expected " + text)
+	}
+}
+
+// next tells whether element i of a list follows, and consumes what precedes it, or the end of the list.
+func (s *scanner) next(i int) bool {
+	if s.has("]") {
 		return false
 	}
 	if i > 0 {
-		s.expect(',')
-		if s.peek() == end {
-			s.fail("unexpected end of list")
-		}
+		s.must(",")
 	}
 	return s.err == nil
-}
-
-// key reads a name and its colon.
-func (s *scanner) key() []byte {
-	k := s.bytes()
-	s.expect(':')
-	return k
 }
 
 // plainByte marks what stands for itself inside a JSON string.
@@ -86,26 +64,46 @@ var plainByte = func() (t [256]bool) {
 	return t
 }()
 
+// Constants to test eight bytes at once: the top bit of a byte of (x-low)&^x says that the byte of x was zero.
+const (
+	low  = 0x0101010101010101
+	high = 0x8080808080808080
+)
+
+// special returns a word that is not zero when any of the eight bytes of w is not plain. The lowest marked byte is the
+// first such byte; bytes above it may be marked wrongly, by the borrow.
+func special(w uint64) uint64 {
+	quote, slash := w^('"'*low), w^('\\'*low)
+	return ((quote-low)&^quote | (slash-low)&^slash | (w-' '*low)&^w | w) & high
+}
+
 // bytes reads a string. The result may point into the data.
 func (s *scanner) bytes() []byte {
-	s.expect('"')
+	s.must(`"`)
 	if s.err != nil {
 		return nil
 	}
-	start := s.pos
-	for s.pos < len(s.data) && plainByte[s.data[s.pos]] {
-		s.pos++
+	data, start, pos := s.data, s.pos, s.pos
+	for len(data)-pos >= 8 {
+		if mark := special(binary.LittleEndian.Uint64(data[pos:])); mark != 0 {
+			pos += bits.TrailingZeros64(mark) / 8
+			break
+		}
+		pos += 8
 	}
-	if s.pos < len(s.data) && s.data[s.pos] == '"' {
-		s.pos++
-		return s.data[start : s.pos-1]
+	for pos < len(data) && plainByte[data[pos]] {
+		pos++
+	}
+	if pos < len(data) && data[pos] == '"' {
+		s.pos = pos + 1
+		return data[start:pos]
 	}
 	return s.escaped(start)
 }
 
 // escaped reads a string that holds escapes or more than ASCII; start is behind its opening quote.
 func (s *scanner) escaped(start int) []byte {
-	for ; s.pos < len(s.data); s.pos++ {
+	for s.pos = start; s.pos < len(s.data); s.pos++ {
 		switch s.data[s.pos] {
 		case '\\':
 			s.pos++
@@ -149,41 +147,27 @@ func (s *scanner) shared() string {
 	if len(b) == 0 {
 		return ""
 	}
-	h := uint32(len(b))
-	for _, c := range b[max(0, len(b)-12):] {
-		h = (h ^ uint32(c)) * 16777619
-	}
-	slot := &s.seen[(h^h>>15)%uint32(len(s.seen))]
+	slot := &s.seen[slotOf(b)]
 	if *slot != string(b) {
 		*slot = s.keep(b)
 	}
 	return *slot
 }
 
-func (s *scanner) bool() bool {
-	s.peek()
-	rest := s.data[s.pos:]
-	switch {
-	case s.err != nil:
-	case len(rest) >= 4 && string(rest[:4]) == "true":
-		s.pos += 4
-		return true
-	case len(rest) >= 5 && string(rest[:5]) == "false":
-		s.pos += 5
-	default:
-		s.fail("expected true or false")
-	}
-	return false
+// slotOf hashes the length and both ends: what repeats is told apart by those.
+func slotOf(b []byte) uint64 {
+	var head, tail [8]byte
+	copy(head[:], b)
+	copy(tail[:], b[max(0, len(b)-8):])
+	h := binary.LittleEndian.Uint64(head[:])*0x9e3779b97f4a7c15 ^ binary.LittleEndian.Uint64(tail[:]) ^ uint64(len(b))
+	return h * 0xff51afd7ed558ccd >> 52 // 12 bits, as many as seen has slots
 }
 
 func (s *scanner) int() int64 {
 	if s.err != nil {
 		return 0
 	}
-	negative := s.peek() == '-'
-	if negative {
-		s.pos++
-	}
+	negative := s.has("-")
 	start, n := s.pos, uint64(0)
 	for s.pos < len(s.data) && s.data[s.pos]-'0' <= 9 {
 		n = n*10 + uint64(s.data[s.pos]-'0')
@@ -201,12 +185,15 @@ func (s *scanner) int() int64 {
 
 // time reads an RFC 3339 time. Ours end in Z and mostly have no fraction, which is read without the general parser.
 func (s *scanner) time() time.Time {
+	if rest := s.data[s.pos:]; s.err == nil && len(rest) >= 22 && rest[0] == '"' && rest[21] == '"' {
+		if t, ok := utcSeconds(rest[1:21]); ok {
+			s.pos += 22
+			return t
+		}
+	}
 	b := s.bytes()
 	if s.err != nil {
 		return time.Time{}
-	}
-	if t, ok := utcSeconds(b); ok {
-		return t
 	}
 	t, err := time.Parse(time.RFC3339Nano, string(b))
 	if err != nil {
@@ -238,11 +225,8 @@ func two(b []byte, i int) int {
 }
 
 func (s *scanner) end() error {
-	if s.err == nil && s.peek() != 0 {
-		s.fail("something follows the document")
-	}
 	if s.err == nil && s.pos != len(s.data) {
-		s.err = errors.New("something follows the document")
+		s.fail("something follows the document")
 	}
 	return s.err
 }
