@@ -81,10 +81,9 @@ func (a *app) loadPolicy(p *policyFlags, static bool) (*lang.Result, error) {
 }
 
 func (a *app) evaluate(p *policyFlags, static bool) (*lang.Result, diag.List) {
-	env := a.Env
-	return lang.Load(a.dir, lang.Options{
-		VarFiles: *p.varFiles, Vars: p.vars, Env: env, Version: a.Version, Static: static, OnSecret: a.redactor.Add,
-	})
+	result, list := lang.Load(a.dir, lang.Options{VarFiles: *p.varFiles, Vars: p.vars, Env: a.Env, Version: a.Version, Static: static})
+	a.redactor.Watch(result.Sensitive)
+	return result, list
 }
 
 // holder names this process to others: user@host.
