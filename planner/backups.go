@@ -127,11 +127,11 @@ func (p *planner) verify(w *work) {
 	case w.newest >= 0 && !paused(w.backup):
 		point := w.points[w.newest]
 		i := copyIn(point, w.backup.Store)
-		if i < 0 || p.foreign(point.Copies[i]) {
+		if i < 0 {
 			return
 		}
 		why := unproven(point.Copies[i], level)
-		if why == "" {
+		if why == "" || p.foreign(point.Copies[i]) {
 			return
 		}
 		a.ID, a.Point, a.Store = actionID(plan.Verify, w.address, point.ID), point.ID, point.Copies[i].Store
@@ -178,11 +178,13 @@ func copyIn(point state.RestorePoint, store string) int {
 // foreign tells a copy that is not in the repository its store holds now: the store was moved. Such copies are left alone,
 // for what is deleted by name in one repository would stay in the other.
 func (p *planner) foreign(c state.Copy) bool {
-	if _, moved := p.initialize[c.Store]; moved {
+	_, moved := p.initialize[c.Store]
+	id := p.in.Repositories[c.Store]
+	if moved || id != "" && c.Repository != "" && c.Repository != id {
+		p.alone[c.Store]++
 		return true
 	}
-	id := p.in.Repositories[c.Store]
-	return id != "" && c.Repository != "" && c.Repository != id
+	return false
 }
 
 func paused(b policy.Backup) bool { return b.Schedule != nil && b.Schedule.Paused }

@@ -1,10 +1,10 @@
 package planner
 
 import (
+	"strconv"
 	"time"
 
 	"github.com/holdfast-io/holdfast/planner/plan"
-	"github.com/holdfast-io/holdfast/policy"
 	"github.com/holdfast-io/holdfast/state"
 )
 
@@ -45,17 +45,15 @@ func (p *planner) expect() {
 
 func formatTime(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") }
 
-// formatAge writes an age as a person says it: 26h, 40m, 12d.
+// formatAge writes an age as a person says it: 40s, 90m, 26h, 12d.
 func formatAge(d time.Duration) string {
-	switch {
-	case d < time.Minute:
-		d = d.Truncate(time.Second)
-	case d < 2*time.Hour:
-		d = d.Truncate(time.Minute)
-	case d < 72*time.Hour:
-		d = d.Truncate(time.Hour)
-	default:
-		d = d.Truncate(24 * time.Hour)
+	for _, u := range []struct {
+		below, unit time.Duration
+		name        string
+	}{{2 * time.Minute, time.Second, "s"}, {2 * time.Hour, time.Minute, "m"}, {72 * time.Hour, time.Hour, "h"}} {
+		if d < u.below {
+			return strconv.FormatInt(int64(d/u.unit), 10) + u.name
+		}
 	}
-	return policy.Duration(d).String()
+	return strconv.FormatInt(int64(d/(24*time.Hour)), 10) + "d"
 }

@@ -58,6 +58,7 @@ type planner struct {
 
 	initialize map[string]string   // store address → ID of the action that makes its repository
 	recovering map[string][]string // backup address and store → IDs of recover actions, see recoverKey
+	alone      map[string]int      // store address → copies in another repository that were left alone
 	byAddress  map[string]int      // address → index in out.Changes
 	scratch    []state.RestorePoint
 }
@@ -65,7 +66,7 @@ type planner struct {
 func newPlanner(in Input) (*planner, diag.List) {
 	p := &planner{
 		in: in, now: in.Now.UTC(), declared: Objects(in.Desired), initialize: map[string]string{},
-		recovering: map[string][]string{}, byAddress: map[string]int{},
+		recovering: map[string][]string{}, alone: map[string]int{}, byAddress: map[string]int{},
 	}
 	var diags, more diag.List
 	p.rules, diags = newRules(in.Desired)
@@ -104,7 +105,11 @@ func checkReferences(set policy.Set, b policy.Backup) (diags diag.List) {
 
 // finish puts changes and actions in their order and seals the plan.
 func (p *planner) finish() {
-	sortChanges(p.out.Changes)
+	for _, store := range sortedKeys(p.alone) {
+		p.out.Diagnostics = append(p.out.Diagnostics, diag.NewWarning(store,
+			count(p.alone[store], "restore point")+" of "+store+" would be verified or expire, but its repository is another one now",
+			"They stay in the catalog and, untouched, where the store was before. Let the store point there again to manage them."))
+	}
 	p.out.Fingerprint = plan.Fingerprint(p.out)
 	p.out.Versions = plan.Versions(p.out, p.in.Catalog)
 }

@@ -114,7 +114,9 @@ func writeWindows(b *strings.Builder, p Plan) {
 	var lines []string
 	left, address := 0, 0
 	for _, w := range p.Windows {
-		address = max(address, width(w.Address))
+		if w.Before != w.After {
+			address = max(address, width(w.Address))
+		}
 	}
 	for _, w := range p.Windows {
 		if w.Before == w.After {

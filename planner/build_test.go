@@ -1,0 +1,177 @@
+package planner_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/holdfast-io/holdfast/planner"
+	"github.com/holdfast-io/holdfast/planner/plan"
+	"github.com/holdfast-io/holdfast/policy"
+	"github.com/holdfast-io/holdfast/state"
+)
+
+const hour = policy.Duration(time.Hour)
+
+func at(text string) time.Time {
+	v, err := time.Parse("2006-01-02 15:04", text)
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+// ragSet is a small RAG platform: a database and a folder of configuration, one store.
+func ragSet() policy.Set {
+	return policy.Set{
+		Stores: map[string]policy.Store{
+			"store.primary": {Address: "store.primary", URL: "file:///backups", Encryption: policy.Encryption{Recipients: []string{"age1recovery"}, Writers: []string{"age1host"}}},
+		},
+		Sources: map[string]policy.Source{
+			"source.postgres.app": {Address: "source.postgres.app", Kind: policy.KindPostgres, Postgres: &policy.PostgresSource{
+				Host: "db", Password: policy.NewSecret(`env("PGPASSWORD")`, func() (string, error) { return "hunter2", nil }),
+			}},
+			"source.files.config": {Address: "source.files.config", Kind: policy.KindFiles, Files: &policy.FilesSource{Root: "/etc/rag"}},
+		},
+		Retentions: map[string]policy.Retention{
+			"retention.standard": {Address: "retention.standard", Last: 3, Daily: 14, Weekly: 8, Monthly: 12},
+		},
+		Backups: map[string]policy.Backup{
+			"backup.app": {
+				Address: "backup.app", Source: "source.postgres.app", Store: "store.primary", Retention: "retention.standard",
+				Schedule:    &policy.Schedule{Cron: "15 2 * * *", Timezone: "Europe/Berlin"},
+				Compression: policy.CompressionDefault, Objective: policy.Objective{RPO: 36 * hour}, Logical: &policy.Logical{Databases: []string{"app"}},
+				Verify: policy.Verify{After: policy.VerifyStored},
+			},
+			"backup.config": {
+				Address: "backup.config", Source: "source.files.config", Store: "store.primary", Retention: "retention.standard",
+				Schedule: &policy.Schedule{Every: 6 * hour}, Compression: policy.CompressionDefault,
+				Verify: policy.Verify{After: policy.VerifyRead},
+			},
+		},
+	}
+}
+
+// with edits the parts of a set that a case is about.
+func with(s policy.Set, edit func(*policy.Set)) policy.Set {
+	edit(&s)
+	return s
+}
+
+func editBackup(address string, edit func(*policy.Backup)) func(*policy.Set) {
+	return func(s *policy.Set) {
+		b := s.Backups[address]
+		if b.Schedule != nil {
+			sched := *b.Schedule
+			b.Schedule = &sched
+		}
+		edit(&b)
+		s.Backups[address] = b
+	}
+}
+
+func editRetention(edit func(*policy.Retention)) func(*policy.Set) {
+	return func(s *policy.Set) {
+		r := s.Retentions["retention.standard"]
+		edit(&r)
+		s.Retentions["retention.standard"] = r
+	}
+}
+
+// point makes a verified restore point of a scheduled run.
+func point(t time.Time, size int64) state.RestorePoint {
+	return state.RestorePoint{
+		ID: t.UTC().Format("20060102T150405Z") + "-aaaaaa", Time: t, Slot: t, Finished: t.Add(time.Minute), Size: size,
+		Copies: []state.Copy{{Store: "store.primary", Repository: "r1", Manifest: "m", Stored: size / 4, Proofs: []state.Proof{
+			{Level: "stored", At: t.Add(time.Minute), OK: true}, {Level: "read", At: t.Add(time.Minute), OK: true},
+		}}},
+	}
+}
+
+// daily makes n points, one a day, the newest at the given time.
+func daily(n int, newest time.Time, size int64) []state.RestorePoint {
+	var points []state.RestorePoint
+	for i := n - 1; i >= 0; i-- {
+		points = append(points, point(newest.AddDate(0, 0, -i), size))
+	}
+	return points
+}
+
+func catalogOf(applied policy.Set, points map[string][]state.RestorePoint) state.Catalog {
+	return state.Catalog{Lineage: "l1", Serial: 41, Objects: planner.Objects(applied), Points: points}
+}
+
+// settled is a catalog in which nothing is due at 2026-11-22 02:00 UTC.
+func settled() state.Catalog {
+	return catalogOf(ragSet(), map[string][]state.RestorePoint{
+		"backup.app":    daily(10, at("2026-11-22 01:15"), 1<<30),
+		"backup.config": {point(at("2026-11-22 00:00"), 4096)},
+	})
+}
+
+// simulate does what apply does when every action succeeds.
+func simulate(in planner.Input, p plan.Plan) state.Catalog {
+	c := in.Catalog
+	c.Serial++
+	if c.Lineage == "" {
+		c.Lineage = "new"
+	}
+	c.Objects = planner.Applied(c.Objects, planner.Objects(in.Desired), p.Changes)
+	points := map[string][]state.RestorePoint{}
+	for address, list := range c.Points {
+		points[address] = append([]state.RestorePoint(nil), list...)
+	}
+	c.Points = points
+	c.Runs = append([]state.Run(nil), c.Runs...)
+	run := state.Run{ID: fmt.Sprintf("run-%d", c.Serial), Operation: "apply", Status: state.RunOK}
+	for _, a := range p.Actions {
+		done := state.RunAction{Address: a.Address, Kind: string(a.Kind), Point: a.Point, Store: a.Store, Slot: a.Slot, Status: state.RunOK, Started: in.Now, Finished: in.Now.Add(time.Second)}
+		switch a.Kind {
+		case plan.Recover:
+			for i := range c.Runs {
+				if c.Runs[i].ID == a.Run {
+					c.Runs[i].Status = state.RunInterrupted
+				}
+			}
+		case plan.Backup:
+			points[a.Address] = append(points[a.Address], state.RestorePoint{
+				ID: in.Now.UTC().Format("20060102T150405Z") + "-bbbbbb", Time: in.Now, Slot: a.Slot, Finished: in.Now, Run: run.ID,
+				Source: in.Desired.Backups[a.Address].Source, Size: 1 << 20,
+				Copies: []state.Copy{{Store: a.Store, Repository: "r1", Manifest: "m", Stored: 1 << 18}},
+			})
+		case plan.Verify:
+			list := points[a.Address]
+			for i := range list {
+				if list[i].ID == a.Point || a.Point == "" && i == len(list)-1 {
+					copies := append([]state.Copy(nil), list[i].Copies...)
+					copies[0].Proofs = append(append([]state.Proof(nil), copies[0].Proofs...), state.Proof{Level: a.Level, At: in.Now, OK: true})
+					list[i].Copies = copies
+				}
+			}
+		case plan.Expire:
+			still := planner.StillExpires(planner.Input{Desired: in.Desired, Catalog: c, Now: in.Now}, []plan.Action{a})
+			if len(still) == 0 {
+				continue
+			}
+			var kept []state.RestorePoint
+			for _, q := range points[a.Address] {
+				if q.ID != a.Point {
+					kept = append(kept, q)
+				}
+			}
+			points[a.Address] = kept
+		}
+		run.Actions = append(run.Actions, done)
+	}
+	c.Runs = append(c.Runs, run)
+	return c
+}
+
+func mustPlan(t testing.TB, in planner.Input) plan.Plan {
+	t.Helper()
+	p, diags := planner.Plan(in)
+	if diags.HasErrors() {
+		t.Fatalf("Plan: %+v", diags)
+	}
+	return p
+}
