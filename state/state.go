@@ -111,4 +111,5 @@ type LeaseInfo struct {
 	Run       string    `json:"run"`
 	ExpiresAt time.Time `json:"expires_at"`
 	Fence     uint64    `json:"fence"`
+	Process   string    `json:"process,omitempty"` // names the holder's process on its machine; empty when unknown
 }

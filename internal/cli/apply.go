@@ -197,7 +197,7 @@ func (s *session) planToApply(c *applying, saved *plan.File) (plan.Plan, error) 
 // carryOut takes the lease, makes sure that the plan still holds, and runs it.
 func (s *session) carryOut(ctx context.Context, c *applying, p plan.Plan, saved *plan.File) error {
 	run := newID(s.Now())
-	lease, err := s.backend.Lease(ctx, state.LeaseInfo{Who: s.holder(), Operation: "apply", Run: run}, *c.lockTimeout)
+	lease, err := s.backend.Lease(ctx, state.LeaseInfo{Who: s.holder(), Operation: "apply", Run: run, Process: processToken()}, *c.lockTimeout)
 	if err != nil {
 		return err
 	}

@@ -112,7 +112,7 @@ func (a *app) openState(ctx context.Context, s policy.Settings, create bool) (*b
 	if err != nil {
 		return nil, fmt.Errorf("open state %s: %w", url, err)
 	}
-	return backend.New(b, backend.Options{Holder: a.holder(), Version: a.Version}), nil
+	return backend.New(b, backend.Options{Holder: a.holder(), Version: a.Version, Log: a.log, Gone: processGone}), nil
 }
 
 // session is a policy and the catalog it is compared with.

@@ -34,6 +34,8 @@ type Options struct {
 	TTL     time.Duration // 0: DefaultTTL
 	Version string        // of holdfast, kept in heads for people
 	Log     *slog.Logger  // nil: none; hears of trimming that failed
+	// Gone tells for certain that the process a lease names has ended, so that its lease need not be waited for. nil: never.
+	Gone func(process string) bool
 }
 
 // Backend is the state in one bucket. It keeps nothing in memory; its methods may be called from several goroutines.

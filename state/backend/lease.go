@@ -52,8 +52,11 @@ func (b *Backend) current(ctx context.Context) (uint64, *statefile.Lease, []byte
 	return 0, nil, nil, fmt.Errorf("read state lease: %w", errMoved)
 }
 
-// expired judges by the clock on the wall, with a margin for the difference between two hosts.
+// expired judges by the clock on the wall, with a margin for the difference between two hosts, or by the holder's process.
 func (b *Backend) expired(l statefile.Lease) bool {
+	if b.o.Gone != nil && l.Process != "" && b.o.Gone(l.Process) {
+		return true
+	}
 	return b.o.Clock.Now().After(l.ExpiresAt.Add(b.margin.skew))
 }
 
