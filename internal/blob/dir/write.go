@@ -107,10 +107,7 @@ func (b *Bucket) place(temp, name string, how func(temp, name string) error) err
 			return hideAbsence(err)
 		}
 		err := how(temp, name)
-		if !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		if attempt > 0 {
+		if attempt > 0 || !errors.Is(err, fs.ErrNotExist) {
 			return hideAbsence(err)
 		}
 		b.forget(parent(name))
@@ -120,7 +117,10 @@ func (b *Bucket) place(temp, name string, how func(temp, name string) error) err
 // hideAbsence keeps a vanished folder or temporary file from reading as "the object is absent", which for a caller is
 // an answer and not a failure.
 func hideAbsence(err error) error {
-	if !isAbsent(err) {
+	switch {
+	case errors.Is(err, syscall.ENOTDIR):
+		return fmt.Errorf("a part of the name is an object itself: %s", err)
+	case !isAbsent(err):
 		return err
 	}
 	return fmt.Errorf("the folder of the store is damaged or was removed: %s", err)
