@@ -1,0 +1,29 @@
+package policy
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+)
+
+// byteUnits are the units of amounts of data, decimal and binary.
+var byteUnits = map[string]float64{
+	"": 1, "B": 1,
+	"kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12, "PB": 1e15,
+	"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40, "PiB": 1 << 50,
+}
+
+// ParseBytes reads an amount of data, such as "500GiB", "1.5 TB" or "4096", into bytes.
+func ParseBytes(s string) (int64, error) {
+	i := strings.IndexFunc(s, func(r rune) bool { return (r < '0' || r > '9') && r != '.' })
+	if i < 0 {
+		i = len(s)
+	}
+	unit, known := byteUnits[strings.TrimSpace(s[i:])]
+	n, err := strconv.ParseFloat(s[:i], 64)
+	if err != nil || !known || n*unit >= math.MaxInt64 {
+		return 0, fmt.Errorf("%q is not an amount of data; write for example 100MB, 500GiB or 1.5TiB", s)
+	}
+	return int64(n * unit), nil
+}

@@ -1,0 +1,248 @@
+package lang
+
+import (
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/zclconf/go-cty/cty"
+
+	"github.com/holdfast-io/holdfast/policy"
+)
+
+// builder turns computed objects into policy values and checks what they mean. What is unknown or already wrong is left
+// out of the checks, so that each mistake is told once.
+type builder struct {
+	eval   *evaluator
+	config *config
+	set    *policy.Set
+
+	gapsOf map[policy.Schedule][2]policy.Duration // each costs milliseconds, and many backups share one
+}
+
+func (b *builder) build() {
+	b.gapsOf = map[policy.Schedule][2]policy.Duration{}
+	*b.set = policy.Set{
+		Stores: map[string]policy.Store{}, Sources: map[string]policy.Source{},
+		Retentions: map[string]policy.Retention{}, Backups: map[string]policy.Backup{},
+	}
+	if objects := b.eval.objects["holdfast"]; len(objects) > 0 {
+		b.set.Settings = b.settings(objects[0])
+	}
+	objects := b.eval.allObjects()
+	for _, o := range objects {
+		switch o.schema.Type {
+		case "store":
+			b.set.Stores[o.address] = b.store(o)
+		case "source":
+			b.set.Sources[o.address] = b.source(o)
+		case "retention":
+			b.set.Retentions[o.address] = b.retention(o)
+		}
+	}
+	for _, o := range objects { // after what they refer to
+		if o.schema.Type == "backup" {
+			b.set.Backups[o.address] = b.backup(o)
+		}
+	}
+	b.checkStores(objects)
+}
+
+func (b *builder) settings(o *object) policy.Settings {
+	s := policy.Settings{RequiredVersion: o.text("required_version"), State: o.text("state"), Identity: o.text("identity")}
+	b.checkVersion(o)
+	b.checkURL(o, "state")
+	return s
+}
+
+func (b *builder) store(o *object) policy.Store {
+	s := policy.Store{Address: o.address, URL: o.text("url")}
+	b.checkURL(o, "url")
+	if enc := o.block("encryption"); enc != nil {
+		s.Encryption = policy.Encryption{None: enc.flag("none"), Recipients: enc.texts("recipients"), Writers: enc.texts("writers")}
+		b.checkEncryption(enc)
+	}
+	return s
+}
+
+func (b *builder) source(o *object) policy.Source {
+	s := policy.Source{Address: o.address, Kind: policy.SourceKind(o.schema.Kind)}
+	switch s.Kind {
+	case policy.KindPostgres:
+		s.Postgres = &policy.PostgresSource{
+			DSN: b.secret(o, "dsn"), Host: o.text("host"), Port: o.whole("port"), User: o.text("user"),
+			Database: o.text("database"), SSLMode: o.text("sslmode"), Password: b.secret(o, "password"),
+		}
+		b.checkPostgres(o)
+	case policy.KindFiles:
+		s.Files = &policy.FilesSource{Root: o.text("root"), Include: o.texts("include"), Exclude: o.texts("exclude"), OneFileSystem: o.flag("one_file_system")}
+		b.checkFiles(o)
+	}
+	return s
+}
+
+func (b *builder) retention(o *object) policy.Retention {
+	r := policy.Retention{
+		Address: o.address, Last: o.whole("last"), Within: o.span("within"), Hourly: o.whole("hourly"), Daily: o.whole("daily"),
+		Weekly: o.whole("weekly"), Monthly: o.whole("monthly"), Yearly: o.whole("yearly"),
+		MinVerified: o.whole("min_verified"), MaxPrunePercent: o.whole("max_prune_percent"),
+	}
+	b.checkRetention(o, r)
+	return r
+}
+
+func (b *builder) backup(o *object) policy.Backup {
+	p := policy.Backup{
+		Address: o.address, Source: o.reference("source"), Store: o.reference("store"), Retention: o.reference("retention"),
+		Compression: policy.Compression(o.text("compression")), Verify: policy.Verify{After: policy.VerifyStored},
+	}
+	if s := o.block("schedule"); s != nil {
+		p.Schedule = &policy.Schedule{Cron: s.text("cron"), Every: s.span("every"), Timezone: s.text("timezone"), Jitter: s.span("jitter"), Paused: s.flag("paused")}
+	}
+	if s := o.block("objective"); s != nil {
+		p.Objective = policy.Objective{RPO: s.span("rpo"), RTO: s.span("rto")}
+	}
+	if s := o.block("logical"); s != nil {
+		p.Logical = &policy.Logical{Databases: s.texts("databases"), ExcludeDatabases: s.texts("exclude_databases"), Tables: s.texts("tables"), ExcludeTables: s.texts("exclude_tables")}
+	}
+	if s := o.block("verify"); s != nil {
+		p.Verify.After = policy.VerifyLevel(s.text("after"))
+	}
+	b.checkBackup(o, p)
+	return p
+}
+
+// block returns an inner block that may stand once, or nil.
+func (o *object) block(name string) *object {
+	if list := o.blocks[name]; len(list) > 0 {
+		return list[0]
+	}
+	return nil
+}
+
+// known tells whether an argument has a value that can be looked at.
+func (o *object) known(name string) bool {
+	v := o.values[name]
+	return v != cty.NilVal && v.IsKnown() && !v.IsNull()
+}
+
+// absent tells whether an argument is certainly not given.
+func (o *object) absent(name string) bool {
+	v := o.values[name]
+	return v == cty.NilVal || v.IsKnown() && v.IsNull()
+}
+
+func (o *object) text(name string) string {
+	if !o.known(name) {
+		return ""
+	}
+	return o.values[name].AsString()
+}
+
+func (o *object) flag(name string) bool { return o.known(name) && o.values[name].True() }
+
+func (o *object) whole(name string) int {
+	if !o.known(name) {
+		return 0
+	}
+	n, _ := o.values[name].AsBigFloat().Int64()
+	return int(n)
+}
+
+func (o *object) span(name string) policy.Duration {
+	d, err := policy.ParseDuration(o.text(name))
+	if err != nil {
+		return 0
+	}
+	return d
+}
+
+// texts returns the known elements of a list.
+func (o *object) texts(name string) []string {
+	if !o.known(name) {
+		return nil
+	}
+	var out []string
+	for it := o.values[name].ElementIterator(); it.Next(); {
+		if _, v := it.Element(); v.IsKnown() && !v.IsNull() {
+			out = append(out, v.AsString())
+		}
+	}
+	return out
+}
+
+func (o *object) reference(name string) string {
+	v := o.values[name]
+	if v == cty.NilVal || !v.IsKnown() || v.IsNull() || !v.Type().IsObjectType() {
+		return ""
+	}
+	return plainText(v.GetAttr("address"))
+}
+
+// at is the place of an argument, or of the block where it is not written.
+func (o *object) at(name string) place {
+	rng := o.node.declared
+	if a := o.node.attrs[name]; a != nil {
+		rng = a.Expr.Range()
+	}
+	return place{rng: rng, node: o.node, address: o.scope.address}
+}
+
+// atElement is the place of one element of a list, where it is written as a list.
+func (o *object) atElement(name string, i int) place {
+	at := o.at(name)
+	if a := o.node.attrs[name]; a != nil {
+		if list, ds := hcl.ExprList(a.Expr); !ds.HasErrors() && i < len(list) {
+			at.rng = list[i].Range()
+		}
+	}
+	return at
+}
+
+func (b *builder) error(at place, code, summary, detail string) {
+	b.config.report.error(b.explained(at), code, summary, detail)
+}
+
+func (b *builder) warn(at place, code, summary, detail string) {
+	b.config.report.warn(b.explained(at), code, summary, detail)
+}
+
+// explained adds what the names at a place stand for.
+func (b *builder) explained(at place) place {
+	if at.node == nil || at.expr != nil {
+		return at
+	}
+	for _, a := range at.node.attrs {
+		r := a.Expr.Range()
+		if r.Start.Byte <= at.rng.Start.Byte && at.rng.End.Byte <= r.End.Byte && r.Filename == at.rng.Filename {
+			at.expr, at.ctx = a.Expr, b.eval.contextOf(a.Expr, at.address)
+		}
+	}
+	return at
+}
+
+// contextOf rebuilds what an expression was computed with.
+func (e *evaluator) contextOf(expr hcl.Expression, address string) *hcl.EvalContext {
+	sc := scope{}
+	if o := e.byAddress[address]; o != nil {
+		sc = o.scope
+	}
+	wanted := map[string]bool{}
+	for _, t := range expr.Variables() {
+		name := ""
+		for i := range t {
+			word, ok := t.RootName(), true
+			if i > 0 {
+				word, ok = stepName(t[i])
+			}
+			if name = strings.TrimPrefix(name+"."+word, "."); !ok || e.config.declared(name) {
+				break
+			}
+		}
+		if _, done := e.done[name]; done {
+			wanted[name] = true
+		}
+	}
+	ctx := &hcl.EvalContext{Variables: map[string]cty.Value{}}
+	e.fill(ctx, expr, wanted, sc)
+	return ctx
+}
