@@ -1,6 +1,7 @@
 package statefile
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -55,6 +56,10 @@ func DecodeHead(name string, data []byte) (Head, error) {
 	}
 	if h.Lineage == "" || h.Serial == 0 {
 		return Head{}, corrupt(name, "it has no lineage or no serial")
+	}
+	// The checksum covers what is inside; this covers the few bytes around it, which JSON reads in many spellings.
+	if canonical, err := EncodeHead(h); err != nil || !bytes.Equal(canonical, data) {
+		return Head{}, corrupt(name, "it is not written as a head is")
 	}
 	return h, nil
 }

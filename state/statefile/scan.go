@@ -173,8 +173,12 @@ func (s *scanner) int() int64 {
 		n = n*10 + uint64(s.data[s.pos]-'0')
 		s.pos++
 	}
+	limit := uint64(math.MaxInt64)
+	if negative {
+		limit++
+	}
 	switch digits := s.pos - start; {
-	case digits == 0, digits > 1 && s.data[start] == '0', digits > 19, n > math.MaxInt64:
+	case digits == 0, digits > 1 && s.data[start] == '0', digits > 19, n > limit:
 		s.fail("expected a whole number")
 		return 0
 	case negative:

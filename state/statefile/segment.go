@@ -91,6 +91,10 @@ func getUnpacker() (*unpacker, error) {
 // Unpack decompresses a segment, checks it against its reference and hands the plain bytes to use. They are valid only
 // until use returns. name is the object's, for errors.
 func Unpack(name string, ref Ref, stored []byte, use func(plain []byte) error) error {
+	return unpack(name, ref, stored, MaxSegment, use)
+}
+
+func unpack(name string, ref Ref, stored []byte, limit int64, use func(plain []byte) error) error {
 	u, err := getUnpacker()
 	if err != nil {
 		return fmt.Errorf("decode %s: %w", name, err)
@@ -100,8 +104,8 @@ func Unpack(name string, ref Ref, stored []byte, use func(plain []byte) error) e
 		return corrupt(name, "%w", err)
 	}
 	u.buf.Reset()
-	n, err := u.buf.ReadFrom(io.LimitReader(u.zstd, MaxSegment+1))
-	if err == nil && n > MaxSegment {
+	n, err := u.buf.ReadFrom(io.LimitReader(u.zstd, limit+1))
+	if err == nil && n > limit {
 		err = errors.New("it is larger than a segment may be")
 	}
 	if err != nil {
