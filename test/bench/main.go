@@ -1,0 +1,88 @@
+// Command bench compares holdfast with what people use today, whole processes on the same data in one run: restic, and
+// tar | zstd | age. Then it measures a plan over a large catalog.
+//
+// Contestants take turns in every round (A B C A B C), so that what the machine does meanwhile meets all of them; the
+// table gives medians, and the ratios that the project promises. A tool that is not installed is "not measured". It is no
+// test: nothing fails because something is slow. Go benchmarks of single parts live beside the code.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/holdfast-io/holdfast/test/ragdata"
+)
+
+type options struct {
+	binary   string
+	size     int64
+	rounds   int
+	dir      string
+	only     string
+	markdown string
+	backups  int
+	points   int
+}
+
+func main() {
+	var o options
+	size := flag.String("size", "4GiB", "how much data to ingest")
+	flag.StringVar(&o.binary, "holdfast", "bin/holdfast", "the binary to measure")
+	flag.IntVar(&o.rounds, "rounds", 3, "how often everything is measured")
+	flag.StringVar(&o.dir, "dir", "", "where to work; needs about five times the size (default: a temporary folder)")
+	flag.StringVar(&o.only, "only", "ingest,catalog", "which parts: ingest, catalog")
+	flag.StringVar(&o.markdown, "markdown", "", "replace the measured part of this file, as docs/benchmarks.md")
+	flag.IntVar(&o.backups, "backups", 10_000, "backups in the catalog")
+	flag.IntVar(&o.points, "points", 1_000_000, "restore points in the catalog")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	var err error
+	if o.size, err = ragdata.ParseSize(*size); err == nil {
+		err = run(ctx, o)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, o options) (err error) {
+	if o.binary, err = filepath.Abs(o.binary); err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp(o.dir, "holdfast-bench-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	var report strings.Builder
+	report.WriteString(machine(ctx, o))
+	for part := range strings.SplitSeq(o.only, ",") {
+		var text string
+		switch part {
+		case "ingest":
+			text, err = ingest(ctx, o, filepath.Join(dir, "ingest"))
+		case "catalog":
+			text, err = catalog(ctx, o, filepath.Join(dir, "catalog"))
+		default:
+			err = fmt.Errorf("-only=%s: ingest, catalog or both", part)
+		}
+		if err != nil {
+			return err
+		}
+		report.WriteString("\n" + text)
+	}
+	fmt.Print(report.String())
+	if o.markdown != "" {
+		return replaceMeasured(o.markdown, report.String())
+	}
+	return nil
+}
