@@ -2,6 +2,7 @@ package planner
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/holdfast-io/holdfast/internal/diag"
@@ -70,17 +71,18 @@ func (p *planner) due(w *work) (reason plan.Reason, slot time.Time, why string) 
 		return "", time.Time{}, ""
 	}
 	slot, ok := w.rule.LatestDue(w.address, p.now)
-	newest := newestOf(w.points)
+	last := newestOf(w.points)
 	switch {
-	case newest < 0:
+	case last < 0:
 		return plan.ReasonFirst, slot, "there is no restore point yet"
-	case w.points[newest].Incomplete:
-		return plan.ReasonIncomplete, slot, "restore point " + w.points[newest].ID + " is incomplete"
-	case !ok || serves(w.points[newest], slot):
+	case w.points[last].Incomplete && (w.newest < 0 || !w.points[last].Time.After(p.now)):
+		// One that is later than now, because the clock went back, would stay the newest whatever is made.
+		return plan.ReasonIncomplete, slot, "restore point " + w.points[last].ID + " is incomplete"
+	case !ok || serves(w.points[w.newest], slot):
 		return "", time.Time{}, ""
 	default:
 		return plan.ReasonSlot, slot, fmt.Sprintf("newest restore point is %s old; slot %s passed",
-			formatAge(p.now.Sub(w.points[newest].Time)), slot.In(w.rule.Location()).Format("2006-01-02 15:04 MST"))
+			formatAge(p.now.Sub(w.points[w.newest].Time)), slot.In(w.rule.Location()).Format("2006-01-02 15:04 MST"))
 	}
 }
 
@@ -89,6 +91,9 @@ func (p *planner) due(w *work) (reason plan.Reason, slot time.Time, why string) 
 func serves(p state.RestorePoint, slot time.Time) bool {
 	return !p.Incomplete && (!p.Slot.Before(slot) || !p.Time.Before(slot))
 }
+
+// newestID stands for the id of a point to be made: above those of all points of the same moment.
+const newestID = "~"
 
 // backup plans a new restore point, and adds it to those that will be.
 func (p *planner) backup(w *work) {
@@ -107,7 +112,7 @@ func (p *planner) backup(w *work) {
 	p.out.Actions = append(p.out.Actions, a)
 	w.making = a.ID
 	w.after = append(w.after, state.RestorePoint{
-		Time: p.now, Slot: slot, Source: w.backup.Source, Copies: []state.Copy{{Store: w.backup.Store}},
+		ID: newestID, Time: p.now, Slot: slot, Source: w.backup.Source, Copies: []state.Copy{{Store: w.backup.Store}},
 	})
 }
 
@@ -144,11 +149,11 @@ func (p *planner) verify(w *work) {
 	w.proving = a.ID
 }
 
-// prove adds the proof that a planned verification will give.
+// prove adds the proof that a planned verification will give. It replaces one of the same level.
 func (p *planner) prove(w *work, point, copied int, level policy.VerifyLevel) {
-	copies := append([]state.Copy(nil), w.after[point].Copies...)
-	copies[copied].Proofs = append(append([]state.Proof(nil), copies[copied].Proofs...),
-		state.Proof{Level: string(level), At: p.now, OK: true})
+	copies := slices.Clone(w.after[point].Copies)
+	proofs := slices.DeleteFunc(slices.Clone(copies[copied].Proofs), func(q state.Proof) bool { return q.Level == string(level) })
+	copies[copied].Proofs = append(proofs, state.Proof{Level: string(level), At: p.now, OK: true})
 	w.after[point].Copies = copies
 }
 

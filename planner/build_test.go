@@ -2,6 +2,7 @@ package planner_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -144,7 +145,8 @@ func simulate(in planner.Input, p plan.Plan) state.Catalog {
 			for i := range list {
 				if list[i].ID == a.Point || a.Point == "" && i == len(list)-1 {
 					copies := append([]state.Copy(nil), list[i].Copies...)
-					copies[0].Proofs = append(append([]state.Proof(nil), copies[0].Proofs...), state.Proof{Level: a.Level, At: in.Now, OK: true})
+					proofs := slices.DeleteFunc(slices.Clone(copies[0].Proofs), func(q state.Proof) bool { return q.Level == a.Level })
+					copies[0].Proofs = append(proofs, state.Proof{Level: a.Level, At: in.Now, OK: true})
 					list[i].Copies = copies
 				}
 			}
