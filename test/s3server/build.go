@@ -44,11 +44,12 @@ func binary(ctx context.Context) (string, error) {
 		return bin, nil // somebody else built it while we waited
 	}
 	unfinished := bin + ".new"
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", unfinished,
+	build := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-ldflags=-s -w", "-o", unfinished,
 		"github.com/versity/versitygw/cmd/versitygw")
 	build.Dir = tool
-	// A workspace or flags of the surrounding build are not meant for the tool.
-	build.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=-mod=readonly", "CGO_ENABLED=0")
+	// A workspace or flags of the surrounding build are not meant for the tool. Nothing else differs from the build of
+	// the tests, so that what is compiled of the standard library serves both.
+	build.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=-mod=readonly")
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build versitygw in %s: %w\n%s", tool, err, out)
 	}
