@@ -30,14 +30,12 @@ func (p *planner) backups() {
 		b := p.in.Desired.Backups[address]
 		points := p.in.Catalog.Points[address]
 		w := &work{address: address, backup: b, rule: p.rules.of(b), points: points, newest: newestComplete(points)}
-		p.scratch = append(p.scratch[:0], points...)
-		w.after = p.scratch
+		w.after = points
 		p.backup(w)
 		p.verify(w)
 		gone := p.expire(w)
 		p.window(w, gone)
 		p.objective(w)
-		p.scratch = w.after[:0]
 	}
 	p.untouched()
 }
@@ -111,9 +109,17 @@ func (p *planner) backup(w *work) {
 	}
 	p.out.Actions = append(p.out.Actions, a)
 	w.making = a.ID
+	p.copyPoints(w)
 	w.after = append(w.after, state.RestorePoint{
 		ID: newestID, Time: p.now, Slot: slot, Source: w.backup.Source, Copies: []state.Copy{{Store: w.backup.Store}},
 	})
+}
+
+// copyPoints lets w.after differ from the catalog. One buffer serves all backups: a catalog holds a million points, and few
+// of their backups change at a time.
+func (p *planner) copyPoints(w *work) {
+	p.scratch = append(p.scratch[:0], w.points...)
+	w.after = p.scratch
 }
 
 // verify plans the proof of the new copy, or of the newest complete point when that was not proven as the policy asks.
@@ -141,6 +147,7 @@ func (p *planner) verify(w *work) {
 		}
 		a.ID, a.Point, a.Store = actionID(plan.Verify, w.address, point.ID), point.ID, point.Copies[i].Store
 		a.Reason, a.Why, a.Bytes = plan.ReasonUnverified, why, point.Size
+		p.copyPoints(w)
 		p.prove(w, w.newest, i, level)
 	default:
 		return

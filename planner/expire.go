@@ -27,7 +27,7 @@ func (p *planner) expire(w *work) (gone []int) {
 			after = append(after, id)
 		}
 	}
-	for _, v := range retention.Apply(w.after, k.retention, p.now, k.loc).Expire {
+	for _, v := range retention.Expiring(w.after, k.retention, p.now, k.loc) {
 		point := &w.after[v.Index]
 		if v.Index >= len(w.points) {
 			continue // the point to be made: when the clock went back, it is older than the rest
@@ -65,19 +65,23 @@ func (p *planner) guard(w *work, percent, expiring int) {
 
 // consequences charges points that expire now but would not have by the policy last applied to the change that causes it.
 func (p *planner) consequences(w *work, k keeping) {
+	_, edited := p.byAddress[w.address]
+	if _, ruled := p.byAddress[w.backup.Retention]; !edited && !ruled {
+		return
+	}
 	old, before := p.rules.applied(p.in.Catalog.Objects, w.address)
 	if !k.some || paused(w.backup) || k.equal(old) || len(w.points) == 0 {
 		return
 	}
-	kept := map[string]bool{}
+	expired := map[int]bool{} // by the old rule too
 	if old.some {
-		for _, v := range retention.Apply(w.after, old.retention, p.now, old.loc).Keep {
-			kept[v.Point] = true
+		for _, v := range retention.Expiring(w.after, old.retention, p.now, old.loc) {
+			expired[v.Index] = true
 		}
 	}
 	points, bytes := 0, int64(0)
-	for _, v := range retention.Apply(w.after, k.retention, p.now, k.loc).Expire {
-		if v.Index < len(w.points) && (!old.some || kept[v.Point]) {
+	for _, v := range retention.Expiring(w.after, k.retention, p.now, k.loc) {
+		if v.Index < len(w.points) && !expired[v.Index] {
 			points++
 			bytes += w.after[v.Index].Size
 		}
@@ -168,7 +172,7 @@ func (r *rules) expiring(in Input, address string, now time.Time) map[string]boo
 	if !declared || !k.some || paused(b) || in.Catalog.Objects[address].Forgotten {
 		return ids
 	}
-	for _, v := range retention.Apply(in.Catalog.Points[address], k.retention, now, k.loc).Expire {
+	for _, v := range retention.Expiring(in.Catalog.Points[address], k.retention, now, k.loc) {
 		ids[v.Point] = true
 	}
 	return ids

@@ -50,33 +50,43 @@ type Verdict struct {
 // Apply judges every point. It changes neither the list nor the points, and does not need them in any order.
 func Apply(points []state.RestorePoint, rule policy.Retention, now time.Time, loc *time.Location) Decision {
 	s := newSieve(points, rule, now, loc)
-	kept := 0
-	for _, i := range s.order {
-		if s.marks[i] != 0 {
-			kept++
-		}
-	}
-	d := Decision{Keep: make([]Verdict, 0, kept)}
-	if kept < len(points) {
-		d.Expire = make([]Verdict, 0, len(points)-kept)
-	}
+	d := Decision{Keep: make([]Verdict, 0, len(points)), Expire: s.expiring(rule)}
 	words := map[mark][]string{}
-	gone := []string{"not in " + Describe(rule)}
 	for _, i := range slices.Backward(s.order) {
 		m := s.marks[i]
-		switch {
-		case m != 0:
-			if words[m] == nil {
-				words[m] = m.reasons(rule)
-			}
-			d.Keep = append(d.Keep, Verdict{Index: i, Point: points[i].ID, Reasons: words[m]})
-		case points[i].Incomplete:
-			d.Expire = append(d.Expire, Verdict{Index: i, Point: points[i].ID, Reasons: incompleteReasons})
-		default:
-			d.Expire = append(d.Expire, Verdict{Index: i, Point: points[i].ID, Reasons: gone})
+		if m == 0 {
+			continue
 		}
+		if words[m] == nil {
+			words[m] = m.reasons(rule)
+		}
+		d.Keep = append(d.Keep, Verdict{Index: i, Point: points[i].ID, Reasons: words[m]})
 	}
 	return d
+}
+
+// Expiring is Apply(…).Expire, for callers that judge a million points and do not ask why the rest stays.
+func Expiring(points []state.RestorePoint, rule policy.Retention, now time.Time, loc *time.Location) []Verdict {
+	return newSieve(points, rule, now, loc).expiring(rule)
+}
+
+// expiring lists the points without a mark, oldest first.
+func (s *sieve) expiring(rule policy.Retention) (list []Verdict) {
+	var reasons []string
+	for _, i := range slices.Backward(s.order) {
+		if s.marks[i] != 0 {
+			continue
+		}
+		v := Verdict{Index: i, Point: s.points[i].ID, Reasons: incompleteReasons}
+		if !s.points[i].Incomplete {
+			if reasons == nil {
+				reasons = []string{"not in " + Describe(rule)}
+			}
+			v.Reasons = reasons
+		}
+		list = append(list, v)
+	}
+	return list
 }
 
 var incompleteReasons = []string{"incomplete, and there is a newer complete restore point"}
