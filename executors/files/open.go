@@ -99,11 +99,15 @@ func reportUnread(p *problems, path string, err error) {
 	p.add(path, true, fmt.Errorf("not readable: %w; grant the right to read it, or exclude it", reason(err)))
 }
 
-// reason strips the path that package os puts before an errno: Problem.Path says it already.
+// reason strips the paths that package os puts before an errno: whoever wraps the error says the one that matters.
 func reason(err error) error {
 	var pe *fs.PathError
 	if errors.As(err, &pe) {
 		return pe.Err
+	}
+	var le *os.LinkError
+	if errors.As(err, &le) {
+		return le.Err
 	}
 	return err
 }

@@ -19,16 +19,17 @@ import (
 
 // plan is what a restore will do. Making it writes nothing and refuses what the restore would refuse.
 type plan struct {
-	preview executors.Preview
-	dest    destination
-	only    []string
-	parents map[string]bool // directories above what only selects, by entry path
-	promote map[string]item // content that only a selected hard link needs: path of the content → the link
-	folders map[string]bool // raw paths of directories that the restore needs; true: the target has it already
-	need    int64           // bytes of space
-	replace int64
-	points  map[uint64]struct{} // hashes of the raw paths of the point, to find what it does not hold; nil when nobody asks
-	owners  bool                // some entry belongs to another user
+	preview   executors.Preview
+	dest      destination
+	overwrite bool // Replace was asked for
+	only      []string
+	parents   map[string]bool // directories above what only selects, by entry path
+	promote   map[string]item // content that only a selected hard link needs: path of the content → the link
+	folders   map[string]bool // raw paths of directories that the restore needs; true: the target has it already
+	need      int64           // bytes of space
+	replace   int64
+	points    map[uint64]struct{} // hashes of the raw paths of the point, to find what it does not hold; nil when nobody asks
+	owners    bool                // some entry belongs to another user
 }
 
 // destination is the folder that a restore writes to.
@@ -57,7 +58,7 @@ func (x *Executor) Preview(ctx context.Context, req executors.RestoreRequest, fr
 
 // plan decides everything that can be decided without content. The caller closes plan.dest.
 func (x *Executor) plan(ctx context.Context, req executors.RestoreRequest, from executors.Supply) (_ *plan, err error) {
-	p := &plan{promote: map[string]item{}, parents: map[string]bool{}, folders: map[string]bool{".": true}}
+	p := &plan{overwrite: req.Replace, promote: map[string]item{}, parents: map[string]bool{}, folders: map[string]bool{".": true}}
 	if p.dest, err = openDestination(req.Target.Root, req.Replace); err != nil {
 		return nil, err
 	}

@@ -211,9 +211,9 @@ func (r *restore) finishExisting() error {
 		return err
 	}
 	err := r.applyDirs(r.stage.top, func(d item) bool {
-		// A folder the operator made stays as it is made; one that only leads to what was asked for stays as it was.
+		// A root the operator made stays as they made it unless told; a folder that only leads to what was asked for stays.
 		if d.raw == "." {
-			return r.plan.dest.filled && len(r.plan.only) == 0
+			return r.plan.overwrite && len(r.plan.only) == 0
 		}
 		return r.plan.matches(d.entry.Path) || !r.plan.folders[d.raw]
 	})

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,12 +18,13 @@ import (
 // stage is a private folder beside the target's content, in the same file system, in which a restore is built before any
 // of it is put in place by renames. For a target that does not exist it becomes the target; otherwise it lies inside it.
 type stage struct {
-	top  *os.Root // the folder that holds the stage
-	name string   // of the stage in top
-	root *os.Root // the stage
-	dir  *os.File // the stage, open since before the first write: the kernel tells it of every write error since then
-	base string   // the target's name in top when the stage becomes it; empty when the target exists
-	made []string // folders made above the target, topmost first
+	top  *os.Root  // the folder that holds the stage
+	name string    // of the stage in top
+	root *os.Root  // the stage
+	dir  *os.File  // the stage, open since before the first write: the kernel tells it of every write error since then
+	base string    // the target's name in top when the stage becomes it; empty when the target exists
+	made []string  // folders made above the target, topmost first
+	was  time.Time // mtime of an existing target before the stage was made in it
 }
 
 // openStage makes the stage. On any error nothing is left.
@@ -43,6 +45,9 @@ func openStage(d destination) (s *stage, err error) {
 	}
 	if s.top, err = os.OpenRoot(top); err != nil {
 		return s, err
+	}
+	if st, err := s.top.Stat("."); err == nil {
+		s.was = st.ModTime()
 	}
 	name := ".holdfast-restore-" + strings.ToLower(rand.Text()[:12])
 	if err := s.top.Mkdir(name, 0o700); err != nil {
@@ -93,11 +98,22 @@ func (s *stage) discard() {
 		s.root.Close()
 	}
 	if s.top != nil {
-		_ = s.remove() // best effort: the restore has failed already, and a leftover bears our name
+		s.undo()
 		s.top.Close()
 	}
 	for i := len(s.made) - 1; i >= 0; i-- {
 		_ = os.Remove(s.made[i]) // fails when something else was put there
+	}
+}
+
+// undo makes a target look as if no restore had been tried. Best effort: the restore has failed already, and a leftover
+// bears our name.
+func (s *stage) undo() {
+	if s.name == "" {
+		return
+	}
+	if s.remove() == nil && s.base == "" && !s.was.IsZero() {
+		_ = s.top.Chtimes(".", time.Time{}, s.was)
 	}
 }
 

@@ -146,7 +146,7 @@ func (w *writers) block(content io.Reader) (b []byte, more bool, err error) {
 	n, err := io.ReadFull(content, b[:blockSize])
 	switch {
 	case err == nil:
-		return b, true, nil
+		return b[:n], true, nil
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return b[:n], false, nil
 	}
