@@ -110,9 +110,10 @@ func (p *planner) backup(w *work) {
 	p.out.Actions = append(p.out.Actions, a)
 	w.making = a.ID
 	p.copyPoints(w)
-	w.after = append(w.after, state.RestorePoint{
+	p.scratch = append(p.scratch, state.RestorePoint{
 		ID: newestID, Time: p.now, Slot: slot, Source: w.backup.Source, Copies: []state.Copy{{Store: w.backup.Store}},
 	})
+	w.after = p.scratch
 }
 
 // copyPoints lets w.after differ from the catalog. One buffer serves all backups: a catalog holds a million points, and few

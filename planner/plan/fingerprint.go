@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -15,7 +16,6 @@ type fingerprintLine struct {
 	Kind       string      `json:"kind"`
 	Address    string      `json:"address"`
 	Point      string      `json:"point,omitempty"`
-	Level      string      `json:"level,omitempty"`
 	Attributes []Attribute `json:"attributes,omitempty"`
 }
 
@@ -37,7 +37,9 @@ func fingerprintLines(p Plan) []fingerprintLine {
 			lines = append(lines, fingerprintLine{Kind: string(a.Kind), Address: a.Address, Point: a.Point})
 		}
 	}
-	slices.SortStableFunc(lines, func(a, b fingerprintLine) int { return strings.Compare(a.String(), b.String()) })
+	slices.SortStableFunc(lines, func(a, b fingerprintLine) int {
+		return cmp.Or(strings.Compare(a.Kind, b.Kind), strings.Compare(a.Address, b.Address), strings.Compare(a.Point, b.Point))
+	})
 	return lines
 }
 
