@@ -352,25 +352,38 @@ func (p *plan) extras(ctx context.Context, named int) (n int, first []string, er
 	if p.points == nil {
 		return 0, nil, nil
 	}
-	err = fs.WalkDir(p.dest.root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
+	err = p.extrasIn(ctx, ".", func(raw string) {
+		n++
+		first = appendUpTo(first, named, escapeName(raw))
+	})
+	return n, first, err
+}
+
+// extrasIn walks by hand: the FS of an os.Root knows only names that are UTF-8.
+func (p *plan) extrasIn(ctx context.Context, dir string, found func(string)) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	names, err := readNames(p.dest.root, dir)
+	if err != nil {
+		return fmt.Errorf("look at %s in the target: %w", escapeName(dir), reason(err))
+	}
+	slices.Sort(names)
+	for _, n := range names {
+		raw := join(dir, n)
+		if _, held := p.points[hashPath(raw)]; !held {
+			found(raw)
+			continue
+		}
+		st, err := p.dest.root.Lstat(raw)
+		if err == nil && st.IsDir() {
+			err = p.extrasIn(ctx, raw, found)
 		}
 		if err != nil {
-			return fmt.Errorf("look at the target: %w", err)
+			return err
 		}
-		if _, held := p.points[hashPath(name)]; held || name == "." {
-			return nil
-		}
-		n++
-		first = appendUpTo(first, named, escapeName(name))
-		if d.IsDir() {
-			return fs.SkipDir
-		}
-		return nil
-	})
-	slices.Sort(first)
-	return n, first, err
+	}
+	return nil
 }
 
 // pathSeed is per process: nobody outside can choose names that collide.
