@@ -14,9 +14,9 @@ import (
 // Bucket holds immutable-by-convention objects under slash-separated names.
 //
 // Guarantees every implementation keeps:
-//   - A name is one or more non-empty segments of [A-Za-z0-9._=@+-] joined by "/", never "." or "..", at most 900 bytes, at most 255 in a
-//     segment (CheckName). Any other name is refused before anything is touched. Nobody may use a name as the folder of another ("a" beside "a/b"):
-//     some stores cannot hold both and refuse the second.
+//   - A name is one or more non-empty segments of [A-Za-z0-9._=@+-] joined by "/". At most 900 bytes, at most 255 in a segment; no
+//     segment ends in a dot, and "__0x" occurs nowhere (CheckName). Any other name is refused before anything is touched.
+//   - Nobody may use a name as the folder of another ("a" beside "a/b"): some stores cannot hold both and refuse the second.
 //   - Put and Create are atomic: a reader sees the whole object or none, whatever crashes. When they return nil the object is durable.
 //   - Create is atomic between processes and hosts: of several Creates of one absent name exactly one returns nil, the others ErrExists.
 //   - Delete is durable when it returns, so that an order of deletions survives a crash.

@@ -1,6 +1,9 @@
 package blob
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // Limits of object names, in bytes. Both come from the narrowest place we store to: S3 allows keys of 1,024 bytes, of
 // which 124 are left to the prefix of a store URL; file systems allow 255 for one path element.
@@ -11,13 +14,17 @@ const (
 
 // CheckName tells whether name may name an object; the error says what is wrong with it. The rule is narrow on purpose:
 // what it allows means the same thing in a URL, on a shell's command line and on every file system, and can never climb
-// out of a folder.
+// out of a folder. Two oddities are refused because services or their clients rewrite them: segments that end in a dot
+// (Azure drops it, gocloud escapes "../" within a name), and "__0x", which begins gocloud's escapes.
 func CheckName(name string) error {
 	if name == "" {
 		return fmt.Errorf("object name is empty")
 	}
 	if len(name) > MaxName {
 		return fmt.Errorf("object name %.40q… is %d bytes long; at most %d are allowed", name, len(name), MaxName)
+	}
+	if strings.Contains(name, "__0x") {
+		return fmt.Errorf("object name %q: %q is not allowed", name, "__0x")
 	}
 	start := 0
 	for i := 0; i <= len(name); i++ {
@@ -39,8 +46,8 @@ func checkSegment(s string) error {
 	switch {
 	case s == "":
 		return fmt.Errorf("it has an empty segment")
-	case s == "." || s == "..":
-		return fmt.Errorf("segment %q is not allowed", s)
+	case s[len(s)-1] == '.':
+		return fmt.Errorf("segment %q ends in a dot", s)
 	case len(s) > MaxSegment:
 		return fmt.Errorf("a segment is %d bytes long; at most %d are allowed", len(s), MaxSegment)
 	}

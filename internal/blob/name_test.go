@@ -9,7 +9,7 @@ import (
 
 func TestCheckName(t *testing.T) {
 	for _, name := range []string{
-		"a", "repo.json", "packs/ab/" + strings.Repeat("c", 64), "...", "-", "a=b@c+d_e",
+		"a", "repo.json", "packs/ab/" + strings.Repeat("c", 64), "..a", "-", "a=b@c+d_e",
 		strings.Repeat("n", blob.MaxSegment), strings.Repeat("n/", blob.MaxName/2-1) + "nn",
 	} {
 		if err := blob.CheckName(name); err != nil {
@@ -21,8 +21,10 @@ func TestCheckName(t *testing.T) {
 		{"/a", `object name "/a": it has an empty segment`},
 		{"a/", `object name "a/": it has an empty segment`},
 		{"a//b", `object name "a//b": it has an empty segment`},
-		{"a/../b", `object name "a/../b": segment ".." is not allowed`},
-		{".", `object name ".": segment "." is not allowed`},
+		{"a/../b", `object name "a/../b": segment ".." ends in a dot`},
+		{".", `object name ".": segment "." ends in a dot`},
+		{"a./b", `object name "a./b": segment "a." ends in a dot`},
+		{"a__0x2f__b", `object name "a__0x2f__b": "__0x" is not allowed`},
 		{"a b", `object name "a b": character ' ' at byte 1 is not allowed`},
 		{"a\x00", `object name "a\x00": character '\x00' at byte 1 is not allowed`},
 		{strings.Repeat("n/", 450) + "n", "object name \"" + strings.Repeat("n/", 20) + "\"… is 901 bytes long; at most 900 are allowed"},

@@ -297,7 +297,7 @@ func testDelete(t *testing.T, b blob.Bucket) {
 func testNames(t *testing.T, b blob.Bucket) {
 	long := strings.Repeat("n", blob.MaxSegment)
 	good := []string{
-		"a", "a.b", ".hidden", "...", "a..b", "-", "_", "=", "@", "+", "A/B/C/d/e/f/g", "x=1/y@2/z+3",
+		"a", "a.b", ".hidden", "..a/..b", "a..b", "__x__0__", "-", "_", "=", "@", "+", "A/B/C/d/e/f/g", "x=1/y@2/z+3",
 		long, strings.TrimSuffix(strings.Repeat(long[:99]+"/", blob.MaxName/100), "/"),
 	}
 	for _, name := range good {
@@ -333,7 +333,7 @@ func testNames(t *testing.T, b blob.Bucket) {
 // BadNames returns names that no bucket accepts, hostile ones among them.
 func BadNames() []string {
 	return []string{
-		"", "/", "/a", "a/", "a//b", ".", "..", "../a", "a/..", "a/../b", "a/./b", "./a", "../../../../tmp/x", "/etc/passwd",
+		"", "/", "/a", "a/", "a//b", ".", "..", "...", "a../b", "a.", "a__0x2f__b", "../a", "a/..", "a/../b", "a/./b", "./a", "../../../../tmp/x", "/etc/passwd",
 		"a b", "a\\b", "a:b", "a~b", "~", ".tmp~", ".tmp~/x", "a\x00b", "a\nb", "a%2fb", "a*", "a?b", "é", "a\xff", "a|b", "$(x)",
 		strings.Repeat("n", blob.MaxSegment+1), strings.Repeat("n/", blob.MaxName/2) + "nn",
 	}

@@ -15,11 +15,8 @@ import (
 	"strings"
 	"sync/atomic"
 
-	gcs "cloud.google.com/go/storage"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	gocloud "gocloud.dev/blob"
-	_ "gocloud.dev/blob/azureblob" // the scheme azblob
-	_ "gocloud.dev/blob/gcsblob"   // the scheme gs
 
 	"github.com/holdfast-io/holdfast/internal/blob"
 )
@@ -27,16 +24,26 @@ import (
 // Bucket is the part of one cloud bucket below a prefix. Safe for concurrent use.
 type Bucket struct {
 	inner    *gocloud.Bucket
-	s3       *s3Client // nil unless the scheme is s3
-	place    string    // for messages, such as s3://bucket
-	prefix   string    // empty or ending in "/"
-	pageSize int       // objects asked for in one listing request
-	unsorted bool      // the service promises no byte order
-	shared   bool      // inner outlives this bucket
+	put      putFunc
+	remove   removeFunc
+	place    string // for messages, such as s3://bucket
+	prefix   string // empty or ending in "/"
+	pageSize int    // objects asked for in one listing request
+	unsorted bool   // the service promises no byte order
+	shared   bool   // inner outlives this bucket
 	closed   atomic.Bool
 }
 
 var _ blob.Bucket = (*Bucket)(nil)
+
+// How a scheme writes and deletes, each in one request that is never repeated. Names include the prefix.
+type (
+	putFunc    func(ctx context.Context, key string, data []byte, ifAbsent bool) error
+	removeFunc func(ctx context.Context, key string) error
+)
+
+// contentType is what objects are to a service: bytes.
+const contentType = "application/octet-stream"
 
 // Schemes are the URL schemes that Open knows.
 var Schemes = []string{"s3", "gs", "azblob", "mem"}
@@ -57,7 +64,7 @@ func Open(ctx context.Context, u *url.URL) (*Bucket, error) {
 	b := &Bucket{place: u.Scheme + "://" + u.Host, prefix: prefix, pageSize: 1000}
 	if u.Scheme == "mem" {
 		b.inner, b.shared = openMemory(u.Host)
-		b.pageSize = memoryPage
+		b.put, b.remove, b.pageSize = putWith(b.inner), b.inner.Delete, memoryPage
 		return b, nil
 	}
 	if u.Host == "" {
@@ -86,27 +93,17 @@ func (b *Bucket) connect(ctx context.Context, u *url.URL) error {
 	case "s3":
 		// Directory buckets list in no order, and their names are the only sign of them.
 		b.unsorted = strings.HasSuffix(u.Host, "--x-s3")
-		b.inner, b.s3, err = openS3(ctx, &bare)
-		return err
+		b.inner, b.put, b.remove, err = openS3(ctx, &bare)
 	case "gs":
-		b.inner, err = gocloud.OpenBucket(ctx, bare.String())
-		if err != nil {
-			return err
-		}
-		var client *gcs.Client
-		if !b.inner.As(&client) {
-			return errors.New("the driver hides its client")
-		}
-		// By default it repeats for as long as the context lives, conditional writes as well.
-		client.SetRetry(gcs.WithPolicy(gcs.RetryNever))
-		return nil
+		b.inner, b.put, b.remove, err = openGoogle(ctx, &bare)
 	case "azblob":
 		// The documented order is alphabetical, which accounts with folders apply to each segment of a name.
 		b.unsorted = true
-		b.inner, err = gocloud.OpenBucket(ctx, bare.String())
-		return err
+		b.inner, b.put, b.remove, err = openAzure(ctx, &bare)
+	default:
+		err = fmt.Errorf("unknown scheme %q", u.Scheme)
 	}
-	return fmt.Errorf("unknown scheme %q", u.Scheme)
+	return err
 }
 
 // context switches off what Azure's client would repeat by itself.
@@ -137,16 +134,7 @@ func (b *Bucket) Create(ctx context.Context, name string, data []byte) error {
 func (b *Bucket) write(ctx context.Context, op, name string, data []byte) error {
 	err := b.begin(ctx, name)
 	if err == nil {
-		ifAbsent := op == "create"
-		if b.s3 != nil {
-			err = b.s3.put(ctx, b.prefix+name, data, ifAbsent)
-		} else {
-			// WriteAll sends the MD5 of the data, which Google checks. The buffer makes Azure upload in one piece.
-			err = b.inner.WriteAll(b.context(ctx), b.prefix+name, data, &gocloud.WriterOptions{
-				ContentType: "application/octet-stream", IfNotExist: ifAbsent,
-				BufferSize: len(data) + 1, MaxConcurrency: 1,
-			})
-		}
+		err = b.put(b.context(ctx), b.prefix+name, data, op == "create")
 	}
 	if err != nil {
 		return b.fail(ctx, op, name, err)
@@ -242,11 +230,7 @@ func (b *Bucket) Stat(ctx context.Context, name string) (blob.Info, error) {
 func (b *Bucket) Delete(ctx context.Context, name string) error {
 	err := b.begin(ctx, name)
 	if err == nil {
-		if b.s3 != nil {
-			err = b.s3.remove(ctx, b.prefix+name)
-		} else {
-			err = b.inner.Delete(b.context(ctx), b.prefix+name)
-		}
+		err = b.remove(b.context(ctx), b.prefix+name)
 	}
 	if err == nil {
 		return nil

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 	"syscall"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/bloberror"
 	"gocloud.dev/gcerrors"
 	"google.golang.org/api/googleapi"
 
@@ -72,6 +74,9 @@ func kindOf(op string, err error) error {
 		if op == "create" {
 			return blob.ErrExists
 		}
+	}
+	if op == "create" && bloberror.HasCode(err, bloberror.BlobAlreadyExists) {
+		return blob.ErrExists // Azure's 409, undocumented for uploads
 	}
 	switch gcerrors.Code(err) {
 	case gcerrors.NotFound:
@@ -155,7 +160,7 @@ func withoutFrame(err error) error {
 	return err
 }
 
-// scrubbed has the text without the query of a request, where Azure puts its access signature.
+// scrubbed has another text than the error it holds.
 type scrubbed struct {
 	error
 	text string
@@ -164,7 +169,12 @@ type scrubbed struct {
 func (s scrubbed) Error() string { return s.text }
 func (s scrubbed) Unwrap() error { return s.error }
 
+// withoutSecrets removes the query of a request from the text: that is where Azure puts its access signature.
 func withoutSecrets(err error) error {
+	var azure *azcore.ResponseError
+	if errors.As(err, &azure) { // its own text is a picture of the answer, nine lines high
+		return scrubbed{err, strings.TrimSpace(fmt.Sprintf("the service answered %d %s %s", azure.StatusCode, http.StatusText(azure.StatusCode), azure.ErrorCode))}
+	}
 	var ue *url.Error
 	if !errors.As(err, &ue) {
 		return err

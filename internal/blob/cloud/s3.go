@@ -5,8 +5,6 @@ import (
 	"context"
 	"crypto/md5"
 	"encoding/base64"
-	"errors"
-	"fmt"
 	"net/url"
 	"strings"
 
@@ -26,14 +24,14 @@ type s3Client struct {
 	kmsKey *string
 }
 
-func openS3(ctx context.Context, u *url.URL) (*gocloud.Bucket, *s3Client, error) {
+func openS3(ctx context.Context, u *url.URL) (*gocloud.Bucket, putFunc, removeFunc, error) {
 	inner, err := (&s3blob.URLOpener{}).OpenBucketURL(ctx, u)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	c := &s3Client{bucket: u.Host}
 	if !inner.As(&c.client) {
-		return nil, nil, errors.New("the driver hides its client")
+		return nil, nil, nil, errHidden
 	}
 	// The opener has checked both and keeps them to itself.
 	for _, sse := range c.sse.Values() {
@@ -44,7 +42,7 @@ func openS3(ctx context.Context, u *url.URL) (*gocloud.Bucket, *s3Client, error)
 	if id := u.Query().Get("kmskeyid"); id != "" {
 		c.kmsKey = &id
 	}
-	return inner, c, nil
+	return inner, c.put, c.remove, nil
 }
 
 // put uploads data, checked on arrival: by the client's default checksum, or by the older MD5 where the URL says that the
@@ -53,7 +51,7 @@ func (c *s3Client) put(ctx context.Context, key string, data []byte, ifAbsent bo
 	in := &s3.PutObjectInput{
 		Bucket: &c.bucket, Key: &key,
 		Body: bytes.NewReader(data), ContentLength: aws.Int64(int64(len(data))),
-		ContentType:          aws.String("application/octet-stream"),
+		ContentType:          aws.String(contentType),
 		ServerSideEncryption: c.sse, SSEKMSKeyId: c.kmsKey,
 	}
 	if c.client.Options().RequestChecksumCalculation == aws.RequestChecksumCalculationWhenRequired {
@@ -63,10 +61,8 @@ func (c *s3Client) put(ctx context.Context, key string, data []byte, ifAbsent bo
 	if ifAbsent {
 		in.IfNoneMatch = aws.String("*")
 	}
-	if _, err := c.client.PutObject(ctx, in, once); err != nil {
-		return fmt.Errorf("put %s: %w", c.bucket, err)
-	}
-	return nil
+	_, err := c.client.PutObject(ctx, in, once)
+	return err
 }
 
 // remove deletes; S3 says nothing about whether there was something.
