@@ -1,11 +1,13 @@
 # Everything a person or CI does here. `make help` lists it.
 
 export CGO_ENABLED ?= 0
+# The same flags for everything, so that nothing is compiled twice. The version comes from git describe, below.
+export GOFLAGS := $(GOFLAGS) -trimpath -buildvcs=false
 
 # v0.2.0 -> 0.2.0; three commits later -> 0.2.0+3.g1234567, so that required_version still finds it at least 0.2.0.
 TAGGED  := $(shell git describe --tags --match 'v*' 2>/dev/null | sed 's/^v//; s/-\([0-9]*\)-g/+\1.g/')
 VERSION ?= $(or $(TAGGED),0.1.0-dev+g$(shell git rev-parse --short HEAD 2>/dev/null || echo unknown))
-GOBUILD  = go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
+GOBUILD  = go build -ldflags '-s -w -X main.version=$(VERSION)'
 
 FUZZTIME  ?= 10s
 BENCHARGS ?= -size=4GiB

@@ -58,7 +58,7 @@ func catalog(ctx context.Context, o options, work string) (string, error) {
 		return "", err
 	}
 	progress("writing a catalog of %d backups and %d restore points", o.backups, each*o.backups)
-	if err := writeCatalog(ctx, policyDir, each); err != nil {
+	if err := (job{"catalog", policyDir, int64(each), 0}).elsewhere(ctx); err != nil {
 		return "", err
 	}
 	stateSize, err := folderSize(filepath.Join(policyDir, ".holdfast"))

@@ -6,8 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-
-	"github.com/holdfast-io/holdfast/test/ragdata"
 )
 
 // The cells of the table, in the order they are measured.
@@ -23,10 +21,9 @@ type contest struct {
 // ingest measures backing up and restoring a folder.
 func ingest(ctx context.Context, o options, dir string) (string, error) {
 	source := filepath.Join(dir, "data")
-	tree := ragdata.Tree{Seed: 1, Size: o.size}
 	progress("writing %d MiB of data", o.size>>20)
-	if err := tree.Write(source); err != nil {
-		return "", fmt.Errorf("write data: %w", err)
+	if err := (job{"write", source, o.size, 0}).elsewhere(ctx); err != nil {
+		return "", err
 	}
 	c := &contest{missing: map[string]string{}, cells: map[string]map[string]*series{}}
 	for round := 1; round <= o.rounds; round++ {
@@ -37,7 +34,7 @@ func ingest(ctx context.Context, o options, dir string) (string, error) {
 			&holdfast{binary: o.binary, dir: filepath.Join(stores, "c"), source: source, verify: "none"},
 			&archive{dir: filepath.Join(stores, "d"), source: source},
 		}
-		if err := c.round(ctx, tools, tree, source, dir, int64(round)); err != nil {
+		if err := c.round(ctx, tools, o, source, dir, int64(round)); err != nil {
 			return "", err
 		}
 		if err := os.RemoveAll(stores); err != nil {
@@ -47,19 +44,19 @@ func ingest(ctx context.Context, o options, dir string) (string, error) {
 	return c.table(o), nil
 }
 
-func (c *contest) round(ctx context.Context, tools []tool, tree ragdata.Tree, source, dir string, round int64) error {
+func (c *contest) round(ctx context.Context, tools []tool, o options, source, dir string, round int64) error {
 	if err := warm(source); err != nil {
 		return err
 	}
 	for _, stage := range stages {
 		switch stage {
 		case stages[2]:
-			if _, err := tree.ChangeRandom(source, 2*round-1); err != nil {
-				return fmt.Errorf("change data: %w", err)
+			if err := (job{"random", source, o.size, 2*round - 1}).elsewhere(ctx); err != nil {
+				return err
 			}
 		case stages[3]:
-			if _, err := tree.ChangeOnePlace(source, 2*round); err != nil {
-				return fmt.Errorf("change data: %w", err)
+			if err := (job{"place", source, o.size, 2 * round}).elsewhere(ctx); err != nil {
+				return err
 			}
 		}
 		for _, t := range tools {

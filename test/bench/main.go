@@ -41,11 +41,17 @@ func main() {
 	flag.StringVar(&o.markdown, "markdown", "", "replace the measured part of this file, as docs/benchmarks.md")
 	flag.IntVar(&o.backups, "backups", 10_000, "backups in the catalog")
 	flag.IntVar(&o.points, "points", 1_000_000, "restore points in the catalog")
+	what := flag.String("job", "", "used by the program itself, to make data in another process")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	var err error
-	if o.size, err = ragdata.ParseSize(*size); err == nil {
+	if *what != "" {
+		var j job
+		if j, err = parseJob(*what, flag.Args()); err == nil {
+			err = j.run(ctx)
+		}
+	} else if o.size, err = ragdata.ParseSize(*size); err == nil {
 		err = run(ctx, o)
 	}
 	if err != nil {
