@@ -42,7 +42,11 @@ func (d *Duration) UnmarshalJSON(data []byte) error {
 	return err
 }
 
-// ParseDuration reads what time.ParseDuration reads, and the units d (24h) and w (7d): "36h", "7d", "1d12h", "2w".
+// maxDuration bounds durations: longer ones are a slip of the keyboard, and sums of them stay far from overflow.
+const maxDuration = 100 * 366 * 24 * time.Hour
+
+// ParseDuration reads what time.ParseDuration reads, and the units d (24h) and w (7d) in front: "36h", "7d", "1d12h", "2w".
+// Negative durations and those above 100 years are errors.
 func ParseDuration(s string) (Duration, error) {
 	bad := fmt.Errorf("%q is not a duration; write for example 90s, 15m, 36h, 7d or 2w", s)
 	rest, total := s, time.Duration(0)
@@ -56,20 +60,22 @@ func ParseDuration(s string) (Duration, error) {
 			break
 		}
 		n, err := strconv.ParseFloat(rest[:i], 64)
-		if err != nil || n > 100000 {
+		if err != nil || n*float64(unit) > float64(maxDuration) {
 			return 0, bad
 		}
-		total += time.Duration(n * float64(unit))
+		if total += time.Duration(n * float64(unit)); total > maxDuration {
+			return 0, bad
+		}
 		rest = rest[i+1:]
 	}
 	if rest != "" {
 		t, err := time.ParseDuration(rest)
-		if err != nil {
+		if err != nil || t < 0 || t > maxDuration {
 			return 0, bad
 		}
 		total += t
 	}
-	if s == "" || total < 0 {
+	if s == "" || total > maxDuration {
 		return 0, bad
 	}
 	return Duration(total), nil

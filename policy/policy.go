@@ -4,7 +4,10 @@
 // in a plan is encoded by its JSON tags; a Secret encodes as the expression that was written, never as what it stands for.
 package policy
 
-import "time"
+import (
+	"path"
+	"time"
+)
 
 // Set is one whole configuration: every *.hf.hcl and *.hf.json file of a directory, evaluated.
 type Set struct {
@@ -72,6 +75,16 @@ type FilesSource struct {
 	Include       []string `json:"include,omitempty"`
 	Exclude       []string `json:"exclude,omitempty"`
 	OneFileSystem bool     `json:"one_file_system,omitempty"`
+	Base          string   `json:"-"` // the policy's folder; empty is the working directory
+}
+
+// Path is where the tree is: Root, seen from the policy's folder when it is relative. Root itself stays as written, so that
+// a plan does not depend on the folder it is made from.
+func (f FilesSource) Path() string {
+	if f.Base == "" || path.IsAbs(f.Root) {
+		return f.Root
+	}
+	return path.Join(f.Base, f.Root)
 }
 
 // Retention says which restore points remain: a point stays while any rule keeps it.

@@ -2,7 +2,6 @@ package lang
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
@@ -19,6 +18,8 @@ type node struct {
 	blocks   map[string][]*node
 	forEach  *hcl.Attribute
 	json     bool
+	flawed   bool            // it holds something unknown, so that what seems absent may be there under a wrong name
+	meant    map[string]bool // arguments and blocks that stand there under a wrong name or in a wrong form
 }
 
 func (n *node) at(rng hcl.Range) place { return place{rng: rng, node: n} }
@@ -27,7 +28,7 @@ func (n *node) at(rng hcl.Range) place { return place{rng: rng, node: n} }
 func (c *config) decode(schema *Block, block *hcl.Block, address, context string) *node {
 	n := &node{
 		schema: schema, address: address, context: context, declared: block.DefRange,
-		attrs: map[string]*hcl.Attribute{}, blocks: map[string][]*node{},
+		attrs: map[string]*hcl.Attribute{}, blocks: map[string][]*node{}, meant: map[string]bool{},
 	}
 	_, native := block.Body.(*hclsyntax.Body)
 	n.json = !native
@@ -48,7 +49,7 @@ func (c *config) decode(schema *Block, block *hcl.Block, address, context string
 		if name == "for_each" && schema.ForEach {
 			n.forEach = a
 		} else if s := schema.attribute(name); s.Unavailable {
-			c.unavailable(n.at(a.NameRange), name)
+			c.unavailable(n.at(a.NameRange), "Argument "+name)
 		} else {
 			n.attrs[name] = a
 		}
@@ -57,7 +58,7 @@ func (c *config) decode(schema *Block, block *hcl.Block, address, context string
 		s := schema.block(b.Type)
 		switch {
 		case s.Unavailable:
-			c.unavailable(n.at(b.DefRange), b.Type+" block")
+			c.unavailable(n.at(b.DefRange), "Block "+b.Type)
 		case len(n.blocks[b.Type]) > 0 && !s.Repeatable:
 			c.report.error(n.at(b.DefRange), "duplicate_block", fmt.Sprintf("Duplicate %s block", b.Type),
 				fmt.Sprintf("At most one is allowed here; the first is at %s. Merge the two.", where(n.blocks[b.Type][0].declared)))
@@ -65,19 +66,21 @@ func (c *config) decode(schema *Block, block *hcl.Block, address, context string
 			n.blocks[b.Type] = append(n.blocks[b.Type], c.decode(s, b, address, context))
 		}
 	}
-	c.requireParts(n)
+	if !c.broken {
+		c.requireParts(n)
+	}
 	return n
 }
 
 // requireParts reports required arguments and blocks that are not there.
 func (c *config) requireParts(n *node) {
 	for _, a := range n.schema.Attributes {
-		if a.Required && n.attrs[a.Name] == nil {
+		if a.Required && n.attrs[a.Name] == nil && !n.meant[a.Name] {
 			c.report.error(n.at(n.declared), "missing_argument", fmt.Sprintf("Missing argument %s", a.Name), fmt.Sprintf("A %s block needs it: %s", headerWords(n.schema), a.Doc))
 		}
 	}
 	for _, b := range n.schema.Blocks {
-		if b.Required && len(n.blocks[b.Type]) == 0 {
+		if b.Required && len(n.blocks[b.Type]) == 0 && !n.meant[b.Type] {
 			c.report.error(n.at(n.declared), "missing_block", fmt.Sprintf("Missing %s block", b.Type), sentences(fmt.Sprintf("A %s block needs one: %s", headerWords(n.schema), b.Doc), requiredHint(b.Type)))
 		}
 	}
@@ -98,7 +101,7 @@ func headerWords(s *Block) string {
 }
 
 func (c *config) unavailable(at place, what string) {
-	c.report.error(at, "not_available", fmt.Sprintf("%s is not available in this version", strings.ToUpper(what[:1])+what[1:]),
+	c.report.error(at, "not_available", what+" is not available in this version",
 		"It belongs to the language, and a later version of holdfast understands it. Remove it for now; `holdfast schema -json` lists what this version knows.")
 }
 
@@ -140,6 +143,7 @@ func (c *config) leftovers(n *node, body, rest hcl.Body, content *hcl.BodyConten
 }
 
 func (c *config) unknownArgument(n *node, name string, rng hcl.Range) {
+	n.note(name)
 	if n.schema.block(name) != nil {
 		c.report.error(n.at(rng), "block_as_argument", fmt.Sprintf("%s is a block", name), fmt.Sprintf("Write %s { … }, without the equals sign.", name))
 		return
@@ -151,7 +155,15 @@ func (c *config) unknownArgument(n *node, name string, rng hcl.Range) {
 	c.report.error(n.at(rng), "unknown_argument", fmt.Sprintf("Unknown argument %s", name), sentences(fmt.Sprintf("A %s block has no argument of this name.", headerWords(n.schema)), detail))
 }
 
+// note remembers that something stands here under an unknown name or in the wrong form.
+func (n *node) note(name string) {
+	n.flawed = true
+	n.meant[name] = true
+	n.meant[nearest(name, n.schema.names())] = true
+}
+
 func (c *config) unknownBlock(n *node, typ string, rng hcl.Range) {
+	n.note(typ)
 	if n.schema.attribute(typ) != nil {
 		c.report.error(n.at(rng), "argument_as_block", fmt.Sprintf("%s is an argument", typ), fmt.Sprintf("Write %s = …, with an equals sign and without a block.", typ))
 		return

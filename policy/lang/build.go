@@ -74,7 +74,7 @@ func (b *builder) source(o *object) policy.Source {
 		}
 		b.checkPostgres(o)
 	case policy.KindFiles:
-		s.Files = &policy.FilesSource{Root: o.text("root"), Include: o.texts("include"), Exclude: o.texts("exclude"), OneFileSystem: o.flag("one_file_system")}
+		s.Files = &policy.FilesSource{Root: o.text("root"), Include: o.texts("include"), Exclude: o.texts("exclude"), OneFileSystem: o.flag("one_file_system"), Base: b.config.dir}
 		b.checkFiles(o)
 	}
 	return s

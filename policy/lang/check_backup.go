@@ -61,6 +61,8 @@ func (b *builder) checkSchedule(s *object) bool {
 	case !s.absent("cron") && !s.absent("every"):
 		b.error(s.at("every"), "schedule", "cron and every exclude each other", "Remove one of the two.")
 		return false
+	case s.absent("cron") && s.absent("every") && s.node.flawed:
+		return false // one of the two was probably meant
 	case s.absent("cron") && s.absent("every"):
 		b.error(place{rng: s.node.declared, node: s.node, address: s.scope.address}, "schedule", "The schedule says no time", "Give cron = \"15 2 * * *\" (minute, hour, day, month, weekday) or every = \"1h\".")
 		return false
@@ -93,7 +95,7 @@ const minEvery = policy.Duration(time.Minute)
 // checkRule lets the schedule package judge a schedule that is right but for one argument.
 func (b *builder) checkRule(s *object, name string, rule policy.Schedule) bool {
 	if _, err := schedule.Parse(rule); err != nil {
-		b.error(s.at(name), "schedule", fmt.Sprintf("Bad %s", name), upperFirst(err.Error())+".")
+		b.error(s.at(name), "schedule", fmt.Sprintf("Bad %s", name), err.Error()+".")
 		return false
 	}
 	return true
@@ -138,13 +140,6 @@ func (b *builder) gaps(p policy.Schedule) (usual, worst policy.Duration) {
 	}
 	b.gapsOf[p] = [2]policy.Duration{usual, worst}
 	return usual, worst
-}
-
-func upperFirst(s string) string {
-	if s == "" {
-		return s
-	}
-	return strings.ToUpper(s[:1]) + s[1:]
 }
 
 // spoken writes a duration as people say it: 7h5m where the canonical text is 425m.

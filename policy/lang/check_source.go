@@ -14,7 +14,7 @@ import (
 func (b *builder) checkPostgres(o *object) {
 	single := []string{"host", "port", "user", "database", "sslmode", "password"}
 	if o.node.attrs["dsn"] == nil || o.absent("dsn") {
-		if o.absent("host") {
+		if o.absent("host") && !o.node.flawed {
 			b.error(place{rng: o.node.declared, node: o.node, address: o.address}, "connection", "No way to connect", "Give dsn = env(\"DATABASE_URL\"), or host (a name, or the folder of a Unix socket) with user, database and password.")
 		}
 		return
@@ -49,6 +49,9 @@ func (b *builder) checkGlobs(o *object, name string, paths bool) {
 
 // checkRetention wants a rule that keeps something.
 func (b *builder) checkRetention(o *object, r policy.Retention) {
+	if o.node.flawed {
+		return // a rule was probably meant
+	}
 	rules := []string{"last", "within", "hourly", "daily", "weekly", "monthly", "yearly"}
 	for _, name := range rules {
 		if !o.absent(name) && !o.known(name) {

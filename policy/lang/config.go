@@ -15,6 +15,7 @@ type config struct {
 	dir     string
 	options Options
 	report  *reporter
+	broken  bool // a file's syntax is wrong: what is not found may stand in the part that could not be read
 
 	settings *node
 	nodes    map[string]*node          // blocks by name, variables included
@@ -23,12 +24,15 @@ type config struct {
 	order    []string // names as declared
 
 	given   map[string]input // variable values from outside, by variable
-	secrets *recorder
+	secrets *recorder        // sensitive values in use, for the redactor
+	met     *recorder        // sensitive values that only passed by while loading, for our own messages
 }
 
 // addFile declares the blocks of one policy file.
 func (c *config) addFile(f file) {
+	before := len(c.report.list)
 	body := c.report.parse(f)
+	c.broken = c.broken || c.report.list[before:].HasErrors()
 	if body == nil {
 		return
 	}
@@ -41,7 +45,7 @@ func (c *config) addFile(f file) {
 		schema.Blocks = append(schema.Blocks, hcl.BlockHeaderSchema{Type: typ, LabelNames: b.labels()})
 	}
 	content, rest, ds := body.PartialContent(schema)
-	c.report.hcl(ds, place{})
+	c.report.hcl(explainLabels(ds), place{})
 	if _, ok := body.(*hclsyntax.Body); !ok {
 		attrs, ds := rest.JustAttributes()
 		c.report.hcl(ds, place{})
@@ -52,6 +56,19 @@ func (c *config) addFile(f file) {
 	for _, b := range content.Blocks {
 		c.addBlock(b)
 	}
+}
+
+// explainLabels says how a block's header is written where the library counts labels.
+func explainLabels(ds hcl.Diagnostics) hcl.Diagnostics {
+	for _, d := range ds {
+		for _, typ := range topLevelTypes() {
+			b := topLevel(typ, firstKind(typ))
+			if strings.HasSuffix(d.Summary, " for "+typ) {
+				d.Detail = fmt.Sprintf("Write %s { … }.", strings.TrimSpace(labelText(typ, b.labels())))
+			}
+		}
+	}
+	return ds
 }
 
 func firstKind(typ string) string {
@@ -78,7 +95,7 @@ func (c *config) checkTop(body *hclsyntax.Body) {
 }
 
 func (c *config) unknownTop(name string, rng hcl.Range) {
-	c.report.error(place{rng: rng}, "unknown_block", fmt.Sprintf("Unknown block %s", name), sentences("The language has no block of this type.", didYouMean(name, topLevelTypes(), "")))
+	c.report.error(place{rng: rng}, "unknown_block", fmt.Sprintf("Unknown block %s", name), sentences("The language has no block of this type.", didYouMean(name, availableTypes(), "")))
 }
 
 // addBlock declares one top-level block.
@@ -90,15 +107,18 @@ func (c *config) addBlock(b *hcl.Block) {
 		kind = b.Labels[0]
 		if topLevel(b.Type, kind) == nil {
 			at.rng = b.LabelRanges[0]
-			c.report.error(at, "unknown_kind", fmt.Sprintf("Unknown kind of %s %q", b.Type, kind), didYouMean(kind, kinds, ""))
+			c.report.error(at, "unknown_kind", fmt.Sprintf("Unknown kind of %s %q", b.Type, kind), didYouMean(kind, availableKinds(b.Type), ""))
 			c.declare(b.Type+"."+strings.Join(b.Labels, "."), &node{schema: &Block{Type: b.Type, Unavailable: true}, declared: b.DefRange})
 			return
 		}
 	}
 	schema := topLevel(b.Type, kind)
 	address := strings.Join(append([]string{b.Type}, b.Labels...), ".")
+	if b.Type == "variable" {
+		address = "var." + b.Labels[0]
+	}
 	if schema.Unavailable {
-		c.unavailable(at, strings.TrimSpace(headerWords(schema))+" block")
+		c.unavailable(at, "Block "+headerWords(schema))
 	}
 	if len(b.Labels) > 0 && !c.goodName(b, at) {
 		return

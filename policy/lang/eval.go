@@ -155,10 +155,28 @@ func (e *evaluator) eval(expr hcl.Expression, sc scope, at *place) (cty.Value, b
 	at.ctx = ctx
 	v, ds := expr.Value(ctx)
 	if ds.HasErrors() {
-		e.report.hcl(e.hideSecrets(ds, expr, ctx, at.rng), *at)
+		e.report.hcl(e.explainKeys(e.hideSecrets(ds, expr, ctx, at.rng), expr), *at)
 		return cty.DynamicVal, false
 	}
 	return v, true
+}
+
+// explainKeys adds the keys there are to a message about one that is not.
+func (e *evaluator) explainKeys(ds hcl.Diagnostics, expr hcl.Expression) hcl.Diagnostics {
+	name := e.forEachNode(expr)
+	for _, d := range ds {
+		if name == "" || d.Summary != "Invalid index" {
+			continue
+		}
+		var keys []string
+		for _, o := range e.objects[name] {
+			keys = append(keys, strings.TrimPrefix(o.address, name))
+		}
+		if d.Detail = fmt.Sprintf("%s has no instance with this key. There is %s.", name, list(keys)); len(keys) == 0 || len(keys) > 12 {
+			d.Detail = fmt.Sprintf("%s has %s, and none with this key.", name, count(len(keys), "instance"))
+		}
+	}
+	return ds
 }
 
 // acyclic reports a reference back to something that is being computed, naming the way round. It is told once.

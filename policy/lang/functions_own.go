@@ -45,6 +45,7 @@ func (e *evaluator) envFunc() function.Function {
 			}
 			if text, ok := e.config.options.Env(name); ok {
 				mark.value = text
+				e.config.met.add(text)
 				return cty.StringVal(text).Mark(mark), nil
 			}
 			if len(args) == 2 {
@@ -126,6 +127,7 @@ func (e *evaluator) nonsensitiveFunc() function.Function {
 		if e.mode == modeProbe {
 			return v
 		}
+		e.config.met.remove(v)
 		return dropSecrets(v)
 	})
 }

@@ -60,7 +60,7 @@ func Load(dir string, o Options) (*Result, diag.List) {
 // load does everything but finding files, so that tests can hand in any bytes.
 func load(dir string, found sources, o Options) (*Result, diag.List) {
 	r := newReporter()
-	cfg := &config{dir: dir, options: o, report: r, nodes: map[string]*node{}, secrets: &recorder{}}
+	cfg := &config{dir: dir, options: o, report: r, nodes: map[string]*node{}, secrets: &recorder{}, met: &recorder{}}
 	for _, f := range found.policies {
 		cfg.addFile(f)
 	}
@@ -72,7 +72,7 @@ func load(dir string, found sources, o Options) (*Result, diag.List) {
 	b := &builder{eval: e, config: cfg, set: &res.Set}
 	b.build()
 	res.Set.Text = found.text()
-	return res, r.sorted()
+	return res, scrub(r.sorted(), append(cfg.secrets.values(), cfg.met.values()...))
 }
 
 // ranges tells where each declared object stands.

@@ -52,7 +52,7 @@ func dropSecrets(v cty.Value) cty.Value {
 	plain, paths := v.UnmarkDeepWithPaths()
 	var keep []cty.PathValueMarks
 	for _, p := range paths {
-		marks := cty.NewValueMarks()
+		marks := cty.ValueMarks{}
 		for m := range p.Marks {
 			if _, ok := m.(*secret); !ok {
 				marks[m] = struct{}{}
@@ -76,6 +76,18 @@ func (r *recorder) add(v string) {
 	defer r.mu.Unlock()
 	if v != "" && !slices.Contains(r.known, v) {
 		r.known = append(r.known, v)
+	}
+}
+
+// remove forgets what turned out to be no secret.
+func (r *recorder) remove(v cty.Value) {
+	_, marks := v.UnmarkDeep()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for m := range marks {
+		if s, ok := m.(*secret); ok {
+			r.known = slices.DeleteFunc(r.known, func(k string) bool { return k == s.value })
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sort"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
@@ -47,6 +48,36 @@ func (r *reporter) errorHidden(at place, code, summary, detail string) {
 	r.error(at, code, summary, detail)
 	r.files = files
 }
+
+// scrub is the last line: whatever holds a known secret loses its source, or the secret.
+func scrub(list diag.List, secrets []string) diag.List {
+	for i := range list {
+		d := &list[i]
+		for _, s := range secrets {
+			if len(s) < minSecret {
+				continue
+			}
+			d.Summary = strings.ReplaceAll(d.Summary, s, "(sensitive value)")
+			d.Detail = strings.ReplaceAll(d.Detail, s, "(sensitive value)")
+			if d.Snippet != nil && holds(d.Snippet, s) {
+				d.Snippet = nil
+			}
+		}
+	}
+	return list
+}
+
+func holds(s *diag.Snippet, secret string) bool {
+	for _, v := range s.Values {
+		if strings.Contains(v.Statement, secret) {
+			return true
+		}
+	}
+	return strings.Contains(s.Code, secret)
+}
+
+// minSecret is the shortest text that is looked for: shorter ones occur everywhere by chance.
+const minSecret = 4
 
 // take takes over what another reporter found.
 func (r *reporter) take(from *reporter) {
@@ -157,10 +188,32 @@ func (r *reporter) snippet(at place) *diag.Snippet {
 		HighlightEnd:   min(max(end-from, start-from), len(code)),
 		Values:         values(at.expr, at.ctx),
 	}
+	shorten(s)
 	if at.node != nil {
 		s.Context = at.node.context
 	}
 	return s
+}
+
+// maxSnippet bounds the text of a snippet, in bytes: JSON files can be one long line.
+const maxSnippet = 400
+
+// shorten cuts a long snippet down to what stands around the highlight.
+func shorten(s *diag.Snippet) {
+	if len(s.Code) <= maxSnippet {
+		return
+	}
+	from := max(0, s.HighlightStart-maxSnippet/4)
+	to := min(len(s.Code), from+maxSnippet)
+	for from > 0 && !utf8.RuneStart(s.Code[from]) {
+		from--
+	}
+	for to < len(s.Code) && !utf8.RuneStart(s.Code[to]) {
+		to--
+	}
+	s.Code = s.Code[from:to]
+	s.HighlightStart -= from
+	s.HighlightEnd = min(s.HighlightEnd-from, len(s.Code))
 }
 
 // values tells what the names in an expression stand for.

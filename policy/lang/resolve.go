@@ -23,25 +23,22 @@ func (e *evaluator) resolve(t hcl.Traversal, sc scope, at place) (names []string
 		e.unknownRoot(t, at)
 		return nil, false
 	}
-	name, prefix := root, ""
+	name := root
 	for i := 1; i <= labels; i++ {
 		if len(t) <= i {
 			return e.config.namesUnder(name), true
 		}
-		prefix = name + "."
 		word, isName := stepName(t[i])
 		if !isName {
 			return e.config.namesUnder(name), true
 		}
-		name = prefix + word
-		if i == labels || len(e.config.namesUnder(name)) > 0 {
-			continue
+		name += "." + word
+		if i < labels && len(t) == i+1 && len(e.config.namesUnder(name)) > 0 {
+			return e.config.namesUnder(name), true // all of a kind
 		}
-		e.unknownName(root, word, childNames(e.config, strings.TrimSuffix(prefix, ".")), prefix, at)
-		return nil, false
 	}
 	if !e.config.declared(name) {
-		e.unknownName(root, name[len(prefix):], childNames(e.config, strings.TrimSuffix(prefix, ".")), prefix, at)
+		e.unknownName(root, strings.TrimPrefix(name, root+"."), at)
 		return nil, false
 	}
 	if n := e.config.nodes[name]; n != nil && root != "var" && !e.knownPart(n, t[labels+1:], name, at) {
@@ -83,39 +80,44 @@ func (e *evaluator) knownPart(n *node, rest hcl.Traversal, name string, at place
 	return false
 }
 
-func (e *evaluator) unknownName(root, word string, known []string, prefix string, at place) {
+func (e *evaluator) unknownName(root, word string, at place) {
+	if e.config.broken {
+		return
+	}
 	what := map[string]string{"var": "variable", "local": "local value"}[root]
 	if what == "" {
 		what = root
 	}
-	hint := didYouMean(word, known, prefix)
-	if hint == "" {
-		hint = fmt.Sprintf("Declare it: %s.", declaration(root, prefix, word))
+	var known []string
+	for _, n := range e.config.namesUnder(root) {
+		known = append(known, strings.TrimPrefix(n, root+"."))
 	}
-	e.report.error(at, "unknown_reference", fmt.Sprintf("Unknown %s %s", what, prefix+word), sentences(fmt.Sprintf("Nothing of this name is declared."), hint))
+	hint := didYouMean(word, known, root+".")
+	if hint == "" {
+		hint = fmt.Sprintf("Declare it: %s.", declaration(root, word))
+	}
+	e.report.error(at, "unknown_reference", fmt.Sprintf("Unknown %s %s.%s", what, root, word), "Nothing of this name is declared. "+hint)
 }
 
-func declaration(root, prefix, word string) string {
+func declaration(root, word string) string {
 	switch root {
 	case "var":
 		return fmt.Sprintf("variable %q { … }", word)
 	case "local":
 		return fmt.Sprintf("locals { %s = … }", word)
-	case "source":
-		if kind, ok := strings.CutPrefix(strings.TrimSuffix(prefix, "."), "source."); ok {
-			return fmt.Sprintf("source %q %q { … }", kind, word)
-		}
-		return fmt.Sprintf("source %q \"name\" { … }", word)
 	default:
-		return fmt.Sprintf("%s %q { … }", root, word)
+		return labelText(root, strings.Split(word, ".")) + " { … }"
 	}
 }
 
 // unknownRoot reports a first word that starts no reference, guessing what was meant from the names there are.
 func (e *evaluator) unknownRoot(t hcl.Traversal, at place) {
+	if e.config.broken {
+		return
+	}
 	text, root := traversalText(t), t.RootName()
 	if b := topLevel(root, ""); b != nil && b.Unavailable {
-		e.config.unavailable(at, "reference to "+root)
+		e.config.unavailable(at, "Reference to "+root)
 		return
 	}
 	if root == "self" {
@@ -129,8 +131,9 @@ func (e *evaluator) unknownRoot(t hcl.Traversal, at place) {
 		}
 	}
 	roots := sortedKeys(referenceRoots)
-	detail := didYouMean(root, append(roots, "each"), "")
-	if nearest(root, roots) == "" {
+	meant := nearest(root, append(roots, "each"))
+	detail := fmt.Sprintf("Did you mean %s?", meant+strings.TrimPrefix(text, root))
+	if meant == "" {
 		detail = "References start with " + either(roots) + ". Texts stand in quotes."
 	}
 	e.report.error(at, "unknown_reference", fmt.Sprintf("Unknown name %s", text), detail)

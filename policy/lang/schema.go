@@ -102,10 +102,14 @@ func (b *Block) labels() []string {
 func (b *Block) names() []string {
 	var out []string
 	for _, a := range b.Attributes {
-		out = append(out, a.Name)
+		if !a.Unavailable {
+			out = append(out, a.Name)
+		}
 	}
 	for _, s := range b.Blocks {
-		out = append(out, s.Type)
+		if !s.Unavailable {
+			out = append(out, s.Type)
+		}
 	}
 	if b.ForEach {
 		out = append(out, "for_each")
@@ -150,12 +154,37 @@ func kindsOf(typ string) []string {
 	return out
 }
 
+// availableKinds lists the kinds of a block type that a person may write.
+func availableKinds(typ string) []string {
+	var out []string
+	for _, k := range kindsOf(typ) {
+		if !topLevel(typ, k).Unavailable {
+			out = append(out, k)
+		}
+	}
+	return out
+}
+
 // topLevelTypes lists the block types, each once, in the registry's order.
 func topLevelTypes() []string {
 	var out []string
 	for _, b := range registry {
 		if len(out) == 0 || out[len(out)-1] != b.Type {
 			out = append(out, b.Type)
+		}
+	}
+	return out
+}
+
+// availableTypes are the block types a person may write.
+func availableTypes() []string {
+	var out []string
+	for _, t := range topLevelTypes() {
+		for _, b := range registry {
+			if b.Type == t && !b.Unavailable {
+				out = append(out, t)
+				break
+			}
 		}
 	}
 	return out

@@ -3,7 +3,6 @@ package lang
 import (
 	"errors"
 	"fmt"
-	"net/url"
 	"regexp"
 	"strings"
 
@@ -42,6 +41,7 @@ func (e *evaluator) withhold(a *hcl.Attribute, s *Attribute, o *object, at place
 		return held
 	}
 	if written := known(text); literalSecret(s.Name, written, text.IsKnown()) && (s.Name == "dsn" || secretOf(v) == nil) {
+		e.config.secrets.add(passwordIn(s.Name, written))
 		e.report.errorHidden(at, "literal_secret", fmt.Sprintf("%s is written in the policy", subjectOf(s)),
 			fmt.Sprintf("The policy is committed, shown and stored with every restore point. Write %s = env(\"%s\"), or file(\"path\"), or a sensitive variable; and replace the password, it is known now.", s.Name, strings.ToUpper(s.Name)))
 	}
@@ -82,7 +82,7 @@ func known(v cty.Value) string {
 }
 
 var (
-	urlPassword     = regexp.MustCompile(`^[a-z]+://[^/@:]*:([^/@]+)@`)
+	urlPassword     = regexp.MustCompile(`^[a-zA-Z]+://[^/@:]*:([^@]+)@`)
 	keywordPassword = regexp.MustCompile(`(?i)(^|[\s?&])(password|sslpassword)\s*=\s*('[^']+|[^\s&']+)`)
 )
 
@@ -92,13 +92,22 @@ func literalSecret(name, text string, whole bool) bool {
 	if name != "dsn" {
 		return whole && text != ""
 	}
-	if u, err := url.Parse(text); err == nil && u.User != nil {
-		if p, ok := u.User.Password(); ok && p != "" {
-			return true
-		}
+	m := keywordPassword.FindString(text)
+	return urlPassword.MatchString(text) || m != "" && (whole || !strings.HasSuffix(text, m))
+}
+
+// passwordIn is the password of a text that literalSecret found one in.
+func passwordIn(name, text string) string {
+	if name != "dsn" {
+		return text
 	}
-	m := keywordPassword.FindStringSubmatch(text)
-	return urlPassword.MatchString(text) || m != nil && (whole || len(m[0]) < len(text))
+	if m := urlPassword.FindStringSubmatch(text); m != nil {
+		return m[1]
+	}
+	if m := keywordPassword.FindStringSubmatch(text); m != nil {
+		return strings.Trim(m[3], "'")
+	}
+	return ""
 }
 
 // secret makes the policy's value of a sensitive argument: its text as written, and how to compute it.

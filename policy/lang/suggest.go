@@ -17,11 +17,21 @@ func nearest(given string, known []string) string {
 	known = append([]string(nil), known...)
 	sort.Strings(known)
 	for _, k := range known {
+		if len(given) > 1 && sameLetters(given, k) { // letters in another order are one slip
+			return k
+		}
 		if d := levenshtein.Distance(strings.ToLower(given), strings.ToLower(k), nil); d < distance {
 			best, distance = k, d
 		}
 	}
 	return best
+}
+
+func sameLetters(a, b string) bool {
+	x, y := strings.Split(a, ""), strings.Split(b, "")
+	sort.Strings(x)
+	sort.Strings(y)
+	return strings.Join(x, "") == strings.Join(y, "")
 }
 
 // didYouMean is a sentence for a detail: what was probably meant, or else what there is.

@@ -81,6 +81,9 @@ func (e *evaluator) convert(v cty.Value, s *Attribute, at place) cty.Value {
 	}
 	if summary, detail := s.check(out); summary != "" {
 		e.report.error(at, "bad_value", summary, detail)
+		if s.Type == TypeStrings {
+			return out // the other elements can still be looked at
+		}
 		return cty.UnknownVal(want)
 	}
 	return out
@@ -159,7 +162,8 @@ func (e *evaluator) addressOf(v cty.Value) string {
 // forEachNode names the block with for_each that an expression refers to as a whole.
 func (e *evaluator) forEachNode(expr hcl.Expression) string {
 	for _, t := range expr.Variables() {
-		name := strings.TrimSuffix(traversalText(t), "[…]")
+		parts := 1 + referenceRoots[t.RootName()]
+		name := traversalText(t[:min(parts, len(t))])
 		if n := e.config.nodes[name]; n != nil && n.forEach != nil {
 			return name
 		}

@@ -182,6 +182,8 @@ func (e *evaluator) variableDefault(n *node, want cty.Type, defaults *typeexpr.D
 		return cty.UnknownVal(want), true
 	}
 	if sensitive && plainText(out) != "" && secretOf(out) == nil {
+		e.config.secrets.add(plainText(out))
+		at.node = nil
 		e.report.warn(at, "literal_secret", "A sensitive variable has its secret as default", "The policy is committed, shown and stored with every restore point. Remove the default and give the value by the environment.")
 	}
 	return out, true

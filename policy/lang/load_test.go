@@ -1,0 +1,300 @@
+package lang
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/holdfast-io/holdfast/internal/diag"
+	"github.com/holdfast-io/holdfast/policy"
+)
+
+const recipient = "age1cy0su9fwf3gf9mw868g5yut09p6nytfmmnktexz2ya5uqg9vl9sss4euqm"
+
+// writeFiles makes a folder with the given files.
+func writeFiles(t testing.TB, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// mustLoad loads a folder and fails on any diagnostic.
+func mustLoad(t testing.TB, dir string, o Options) *Result {
+	t.Helper()
+	res, list := Load(dir, o)
+	if len(list) > 0 {
+		t.Fatalf("unexpected diagnostics:\n%s", render(list))
+	}
+	return res
+}
+
+const everything = `
+holdfast {
+  required_version = "~> 1.2"
+  state            = "file:///var/lib/holdfast"
+  identity         = "key.txt"
+}
+store "primary" {
+  url = "s3://acme/${var.environment}?region=eu-central-1"
+  encryption {
+    recipients = [local.key]
+    writers    = [local.key]
+  }
+}
+variable "environment" { default = "production" }
+locals { key = "` + recipient + `" }
+source "postgres" "app" {
+  host     = "db"
+  port     = 5433
+  user     = "backup"
+  database = "app"
+  sslmode  = "verify-full"
+  password = env("PW")
+}
+source "files" "tenant" {
+  for_each        = toset(["us", "eu"])
+  root            = "/srv/${each.key}"
+  include         = ["**/*.yaml"]
+  exclude         = ["tmp/**"]
+  one_file_system = true
+}
+retention "standard" {
+  last              = 3
+  within            = "48h"
+  hourly            = 24
+  daily             = 14
+  weekly            = 8
+  monthly           = 12
+  yearly            = 3
+  min_verified      = 2
+  max_prune_percent = 25
+}
+backup "app" {
+  source    = source.postgres.app
+  store     = store.primary
+  retention = retention.standard
+  schedule {
+    cron     = "15 */6 * * *"
+    timezone = "Europe/Berlin"
+    jitter   = "5m"
+  }
+  compression = "better"
+  objective {
+    rpo = "8h"
+    rto = "4h"
+  }
+  logical {
+    databases         = ["app"]
+    exclude_databases = ["app_old"]
+    tables            = ["public.*"]
+    exclude_tables    = ["audit.*"]
+  }
+  verify { after = "read" }
+}
+backup "tenant" {
+  for_each = source.files.tenant
+  source   = each.value
+  store    = store.primary
+  schedule { every = backup.app.objective.rto }
+}
+`
+
+func TestLoadEverything(t *testing.T) {
+	dir := writeFiles(t, map[string]string{"main.hf.hcl": everything, "README.md": "no policy", ".hidden.hf.hcl": "{"})
+	res := mustLoad(t, dir, Options{Version: "1.2.3"})
+	files := func(key string) policy.Source {
+		return policy.Source{Address: `source.files.tenant["` + key + `"]`, Kind: policy.KindFiles, Files: &policy.FilesSource{
+			Root: "/srv/" + key, Include: []string{"**/*.yaml"}, Exclude: []string{"tmp/**"}, OneFileSystem: true, Base: dir,
+		}}
+	}
+	tenant := func(key string) policy.Backup {
+		return policy.Backup{
+			Address: `backup.tenant["` + key + `"]`, Source: `source.files.tenant["` + key + `"]`, Store: "store.primary",
+			Schedule:    &policy.Schedule{Every: 4 * 3600e9, Timezone: "UTC"},
+			Compression: policy.CompressionDefault, Verify: policy.Verify{After: policy.VerifyStored},
+		}
+	}
+	want := policy.Set{
+		Settings: policy.Settings{RequiredVersion: "~> 1.2", State: "file:///var/lib/holdfast", Identity: "key.txt"},
+		Stores: map[string]policy.Store{"store.primary": {
+			Address: "store.primary", URL: "s3://acme/production?region=eu-central-1",
+			Encryption: policy.Encryption{Recipients: []string{recipient}, Writers: []string{recipient}},
+		}},
+		Sources: map[string]policy.Source{
+			"source.postgres.app": {Address: "source.postgres.app", Kind: policy.KindPostgres, Postgres: &policy.PostgresSource{
+				Host: "db", Port: 5433, User: "backup", Database: "app", SSLMode: "verify-full", Password: policy.NewSecret(`env("PW")`, nil),
+			}},
+			`source.files.tenant["eu"]`: files("eu"),
+			`source.files.tenant["us"]`: files("us"),
+		},
+		Retentions: map[string]policy.Retention{"retention.standard": {
+			Address: "retention.standard", Last: 3, Within: 48 * 3600e9, Hourly: 24, Daily: 14, Weekly: 8, Monthly: 12, Yearly: 3,
+			MinVerified: 2, MaxPrunePercent: 25,
+		}},
+		Backups: map[string]policy.Backup{
+			"backup.app": {
+				Address: "backup.app", Source: "source.postgres.app", Store: "store.primary", Retention: "retention.standard",
+				Schedule:    &policy.Schedule{Cron: "15 */6 * * *", Timezone: "Europe/Berlin", Jitter: 300e9},
+				Compression: policy.CompressionBetter, Objective: policy.Objective{RPO: 8 * 3600e9, RTO: 4 * 3600e9},
+				Logical: &policy.Logical{Databases: []string{"app"}, ExcludeDatabases: []string{"app_old"}, Tables: []string{"public.*"}, ExcludeTables: []string{"audit.*"}},
+				Verify:  policy.Verify{After: policy.VerifyRead},
+			},
+			`backup.tenant["eu"]`: tenant("eu"),
+			`backup.tenant["us"]`: tenant("us"),
+		},
+		Text: []byte("# ---- main.hf.hcl\n" + everything),
+	}
+	byRef := cmp.Comparer(func(a, b *policy.Secret) bool { return (a == nil) == (b == nil) && (a == nil || a.Ref() == b.Ref()) })
+	if diff := cmp.Diff(want, res.Set, byRef); diff != "" {
+		t.Errorf("set (-want +got):\n%s", diff)
+	}
+	name := filepath.Join(dir, "main.hf.hcl")
+	if diff := cmp.Diff([]string{name}, res.Files); diff != "" {
+		t.Errorf("files (-want +got):\n%s", diff)
+	}
+	wantRange := diag.Range{Filename: name, Start: diag.Pos{Line: 7, Column: 1, Byte: 123}, End: diag.Pos{Line: 7, Column: 16, Byte: 138}}
+	if diff := cmp.Diff(wantRange, res.Ranges["store.primary"]); diff != "" {
+		t.Errorf("range (-want +got):\n%s", diff)
+	}
+	if _, ok := res.Ranges[`backup.tenant["eu"]`]; !ok || len(res.Ranges) != 8 {
+		t.Errorf("ranges: %v", res.Ranges)
+	}
+}
+
+func TestJSONMeansTheSame(t *testing.T) {
+	hcl := writeFiles(t, map[string]string{"main.hf.hcl": `
+variable "tenants" {
+  type    = map(string)
+  default = { eu = "/srv/eu" }
+}
+locals { key = "` + recipient + `" }
+store "primary" {
+  url = "mem://x"
+  encryption { recipients = [local.key] }
+}
+source "files" "tenant" {
+  for_each = var.tenants
+  root     = each.value
+}
+retention "r" { last = 3 }
+backup "tenant" {
+  for_each  = source.files.tenant
+  source    = source.files.tenant[each.key]
+  store     = store.primary
+  retention = retention.r
+  schedule {
+    every  = "1h"
+    paused = true
+  }
+}
+`})
+	js := writeFiles(t, map[string]string{"main.hf.json": `{
+  "//": "comments are ignored",
+  "variable": {"tenants": {"type": "map(string)", "default": {"eu": "/srv/eu"}}},
+  "locals": {"key": "` + recipient + `"},
+  "store": {"primary": {"url": "mem://x", "encryption": {"recipients": ["${local.key}"]}}},
+  "source": {"files": {"tenant": {"for_each": "${var.tenants}", "root": "${each.value}"}}},
+  "retention": {"r": {"last": 3}},
+  "backup": {"tenant": {
+    "for_each": "${source.files.tenant}",
+    "source": "${source.files.tenant[each.key]}",
+    "store": "${store.primary}",
+    "retention": "${retention.r}",
+    "schedule": [{"every": "1h", "paused": true}]
+  }}
+}`})
+	encode := func(dir string) string {
+		out, err := json.MarshalIndent(mustLoad(t, dir, Options{}).Set, "", " ")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(out)
+	}
+	if diff := cmp.Diff(encode(hcl), encode(js)); diff != "" {
+		t.Errorf("HCL and JSON differ (-hcl +json):\n%s", diff)
+	}
+}
+
+// Each source of values is beaten by the next one.
+func TestVariablePrecedence(t *testing.T) {
+	names := []string{"default", "env", "holdfast", "auto_a", "auto_b", "file1", "file2", "var"}
+	files := map[string]string{"main.hf.hcl": "", "holdfast.hfvars": "", "a.auto.hfvars": "", "b.auto.hfvars": "", "one.vars": "", "two.vars": ""}
+	env, vars := map[string]string{}, map[string]string{}
+	for i, n := range names { // a variable of this name is set by the first i+1 sources
+		for j, file := range []string{"", "", "holdfast.hfvars", "a.auto.hfvars", "b.auto.hfvars", "one.vars", "two.vars", ""} {
+			switch {
+			case j > i:
+			case j == 1:
+				env["HOLDFAST_VAR_"+n] = "env"
+			case j == 7:
+				vars[n] = "var"
+			case file != "":
+				files[file] += n + ` = "` + names[j] + "\"\n"
+			}
+		}
+	}
+	for _, n := range names {
+		files["main.hf.hcl"] += `variable "` + n + `" { default = "default" }
+source "files" "` + n + `" { root = "/${var.` + n + `}" }
+`
+	}
+	dir := writeFiles(t, files)
+	res := mustLoad(t, dir, Options{
+		Vars: vars, VarFiles: []string{filepath.Join(dir, "one.vars"), filepath.Join(dir, "two.vars")},
+		Env: func(n string) (string, bool) { v, ok := env[n]; return v, ok },
+	})
+	for _, n := range names {
+		if got, want := res.Set.Sources["source.files."+n].Files.Root, "/"+n; got != want {
+			t.Errorf("var.%s: got root %q, want %q", n, got, want)
+		}
+	}
+}
+
+func TestTypedVariables(t *testing.T) {
+	dir := writeFiles(t, map[string]string{"main.hf.hcl": `
+variable "days" { type = number }
+variable "tenants" { type = map(object({ root = string, deep = optional(bool, true) })) }
+variable "text" { type = string }
+source "files" "t" {
+  for_each        = var.tenants
+  root            = "${each.value.root}/${var.text}"
+  one_file_system = each.value.deep
+}
+retention "r" { daily = var.days }
+`})
+	res := mustLoad(t, dir, Options{Vars: map[string]string{"days": "7", "tenants": `{eu = {root = "/eu"}}`, "text": "[1]"}})
+	if got := res.Set.Retentions["retention.r"].Daily; got != 7 {
+		t.Errorf("daily: got %d, want 7", got)
+	}
+	want := &policy.FilesSource{Root: "/eu/[1]", OneFileSystem: true, Base: dir}
+	if diff := cmp.Diff(want, res.Set.Sources[`source.files.t["eu"]`].Files); diff != "" {
+		t.Errorf("source (-want +got):\n%s", diff)
+	}
+}
+
+func TestLoadOfNothing(t *testing.T) {
+	for name, dir := range map[string]string{"empty": t.TempDir(), "absent": filepath.Join(t.TempDir(), "no")} {
+		t.Run(name, func(t *testing.T) {
+			res, list := Load(dir, Options{})
+			if !list.HasErrors() || res == nil || res.Sensitive() != nil {
+				t.Errorf("got %v, %v", res, list)
+			}
+		})
+	}
+}
+
+func TestMissingVarFile(t *testing.T) {
+	dir := writeFiles(t, map[string]string{"main.hf.hcl": ""})
+	_, list := Load(dir, Options{VarFiles: []string{"no-such.hfvars"}})
+	if len(list) != 1 || list[0].Summary != "File cannot be read" || list[0].Detail != "Read no-such.hfvars: no such file or directory." {
+		t.Errorf("got %+v", list)
+	}
+}
