@@ -10,7 +10,8 @@ import (
 	"github.com/holdfast-io/holdfast/executors"
 )
 
-// Backup implements executors.Executor. Result.Bytes counts content that was read; unchanged files are not.
+// Backup implements executors.Executor. Result.Bytes counts content that was read; unchanged files are not. The data stands for
+// the start of the call: Result.Time is zero.
 func (x *Executor) Backup(ctx context.Context, req executors.BackupRequest, sink executors.Sink) (executors.Result, error) {
 	start := time.Now()
 	root, w, err := x.openTree(ctx, req.Source)
@@ -40,7 +41,7 @@ func (x *Executor) Backup(ctx context.Context, req executors.BackupRequest, sink
 		return executors.Result{}, err
 	}
 	res := executors.Result{
-		Time: start, Items: items - skipped.Load(), Bytes: bytes.Load(), Problems: w.problems.sorted(),
+		Items: items - skipped.Load(), Bytes: bytes.Load(), Problems: w.problems.sorted(),
 		Meta: map[string]string{"root": req.Source.Files.Root},
 	}
 	logger(req.Log).Debug("tree read", "root", req.Source.Files.Root, "items", res.Items, "bytes", res.Bytes,

@@ -18,10 +18,14 @@ type counting struct {
 	items int
 	open  bool // read the content too
 	buf   []byte
+	each  func(n int)
 }
 
 func (c *counting) Add(_ context.Context, _ executors.Entry, content executors.Content) error {
 	c.items++
+	if c.each != nil {
+		c.each(c.items)
+	}
 	if !c.open || content.Open == nil {
 		return nil
 	}

@@ -1,0 +1,42 @@
+package files
+
+import (
+	"os"
+	"runtime"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/holdfast-io/holdfast/executors"
+)
+
+// TestMemoryDoesNotGrowWithTheTree walks 100,000 files, on a memory file system because making them is what takes time.
+func TestMemoryDoesNotGrowWithTheTree(t *testing.T) {
+	if testing.Short() {
+		t.Skip("makes 100,000 files")
+	}
+	if _, err := os.Stat("/dev/shm"); err == nil {
+		t.Setenv("TMPDIR", "/dev/shm")
+	}
+	root := manyFiles(t, 100_000)
+	heap := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before, most := heap(), uint64(0)
+	c := &counting{each: func(n int) {
+		if n%25_000 == 0 {
+			most = max(most, heap())
+		}
+	}}
+	res, err := New().Backup(t.Context(), executors.BackupRequest{Source: sourceOf(root)}, c)
+	must(t, err)
+	if d := cmp.Diff(int64(100_000+3*200+1), res.Items); d != "" {
+		t.Errorf("items (-want +got):\n%s", d)
+	}
+	if most > before+4<<20 {
+		t.Errorf("the walk holds %d KiB more than before it", (most-before)>>10)
+	}
+}
