@@ -25,8 +25,9 @@ const KeepRuns = 1000
 // Object is a policy object as it was when last applied. Attributes are its canonical JSON; secrets appear as references.
 type Object struct {
 	Attributes json.RawMessage `json:"attributes"`
-	Hash       string          `json:"hash"`                // hex SHA-256 of Attributes
-	Forgotten  bool            `json:"forgotten,omitempty"` // its block is gone; restore points stay, unmanaged
+	Hash       string          `json:"hash"`                 // hex SHA-256 of Attributes
+	Forgotten  bool            `json:"forgotten,omitempty"`  // its block is gone; restore points stay, unmanaged
+	Repository string          `json:"repository,omitempty"` // stores: the id of the repository that was found or made there
 }
 
 // RestorePoint is a moment that can be restored to: one finished, immutable copy of one source.

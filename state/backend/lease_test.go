@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/holdfast-io/holdfast/internal/clock"
 	"github.com/holdfast-io/holdfast/internal/clock/clocktest"
 	"github.com/holdfast-io/holdfast/state"
 	"github.com/holdfast-io/holdfast/state/backend"
@@ -79,219 +82,194 @@ func TestRaceForTheLeaseHasOneWinner(t *testing.T) {
 	}
 }
 
-// step lets d pass, one waiting timer after another.
-func step(c *clocktest.Fake, timers int, d time.Duration) {
-	c.WaitTimers(timers)
-	c.Advance(d)
+// skewed is the real clock, inside a synctest bubble, whose wall can be set.
+type skewed struct {
+	clock.Clock
+	offset atomic.Int64
 }
 
-func TestHeartbeatKeepsTheLease(t *testing.T) {
-	bucket, c, one := world(t)
-	l := lease(t, one, "run-1")
-	for i := range 12 {
-		beats := make(chan struct{}, 1)
-		bucket.setAfter(func(op, name string) error {
-			if op == "put" && strings.HasPrefix(name, "leases/") {
-				beats <- struct{}{}
-			}
-			return nil
-		})
-		step(c, 1, 20*time.Second)
-		<-beats
-		c.WaitTimers(1)
-		bucket.setAfter(nil)
-		var locked *state.LockedError
-		if _, err := open(bucket, c, "bob@two").Lease(t.Context(), state.LeaseInfo{}, 0); !errors.As(err, &locked) {
-			t.Fatalf("after %d heartbeats: %v", i+1, err)
-		}
+func (s *skewed) Now() time.Time { return s.Clock.Now().Add(time.Duration(s.offset.Load())) }
+
+func (s *skewed) shift(d time.Duration) { s.offset.Add(int64(d)) }
+
+// inBubble runs a test where time passes by itself whenever everybody waits.
+func inBubble(t *testing.T, test func(t *testing.T, bucket *bucket, c *skewed)) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &skewed{Clock: clock.Real()}
+		test(t, newBucket(c), c)
+	})
+}
+
+func on(b *bucket, c clock.Clock, holder string) *backend.Backend {
+	return backend.New(b, backend.Options{Clock: c, Holder: holder})
+}
+
+// refused fails the test unless the lease is somebody else's.
+func refused(t *testing.T, b *backend.Backend, wait time.Duration) state.LeaseInfo {
+	t.Helper()
+	var locked *state.LockedError
+	if _, err := b.Lease(t.Context(), state.LeaseInfo{}, wait); !errors.As(err, &locked) {
+		t.Fatalf("lease: %v, want LockedError", err)
 	}
-	if err := l.Context().Err(); err != nil {
+	return locked.Info
+}
+
+// taken fails the test unless the lease can be had.
+func taken(t *testing.T, b *backend.Backend, wait time.Duration) {
+	t.Helper()
+	l, err := b.Lease(t.Context(), state.LeaseInfo{}, wait)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Release(t.Context()); err != nil {
 		t.Error(err)
 	}
 }
 
 // crash makes a lease whose holder is gone: its heartbeat never reaches the bucket again.
-func crash(t *testing.T, bucket *bucket, c *clocktest.Fake) {
+func crash(t *testing.T, bucket *bucket, now time.Time) {
 	t.Helper()
-	dead := clocktest.New(c.Now()) // its timers never fire
-	lease(t, open(bucket, dead, "dead@host"), "run-dead")
+	lease(t, on(bucket, clocktest.New(now), "dead@host"), "run-dead") // the timers of this clock never fire
+}
+
+func TestHeartbeatKeepsTheLease(t *testing.T) {
+	inBubble(t, func(t *testing.T, bucket *bucket, c *skewed) {
+		l := lease(t, on(bucket, c, "ann@one"), "run-1")
+		for range 12 {
+			time.Sleep(time.Minute)
+			refused(t, on(bucket, c, "bob@two"), 0)
+		}
+		refused(t, on(bucket, c, "bob@two"), 10*time.Minute)
+		if err := l.Context().Err(); err != nil {
+			t.Error(context.Cause(l.Context()))
+		}
+	})
 }
 
 func TestExpiredLeaseIsTakenOver(t *testing.T) {
-	bucket, c, _ := world(t)
-	crash(t, bucket, c)
-	b := open(bucket, c, "ann@one")
-	c.Advance(90 * time.Second) // its minute, and half a minute for the difference of two clocks
-	var locked *state.LockedError
-	if _, err := b.Lease(t.Context(), state.LeaseInfo{}, 0); !errors.As(err, &locked) {
-		t.Fatalf("at the margin: %v, want LockedError", err)
-	} else if !locked.Info.ExpiresAt.Equal(c.Now()) {
-		t.Errorf("the error promises %s, want %s", locked.Info.ExpiresAt, c.Now())
-	}
-	c.Advance(time.Second)
-	if l := lease(t, b, "run-1"); l.Info().Fence != 2 {
-		t.Errorf("fence %d, want 2", l.Info().Fence)
-	}
+	inBubble(t, func(t *testing.T, bucket *bucket, c *skewed) {
+		crash(t, bucket, c.Now())
+		time.Sleep(90 * time.Second) // its minute, and half a minute for the difference of two clocks
+		if info := refused(t, on(bucket, c, "ann@one"), 0); !info.ExpiresAt.Equal(c.Now()) {
+			t.Errorf("the error promises %s, want %s", info.ExpiresAt, c.Now())
+		}
+		time.Sleep(time.Second)
+		taken(t, on(bucket, c, "ann@one"), 0)
+	})
 }
 
 func TestUnrenewedLeaseIsTakenOverWhateverTheClockSays(t *testing.T) {
-	bucket, c, _ := world(t)
-	crash(t, bucket, c)
-	c.Shift(-365 * 24 * time.Hour) // our clock is a year behind: by it the lease lasts a year
-	b := open(bucket, c, "ann@one")
-	got := make(chan error, 1)
-	go func() {
-		l, err := b.Lease(t.Context(), state.LeaseInfo{}, 2*time.Minute)
-		if err == nil {
-			defer l.Release(context.Background())
+	inBubble(t, func(t *testing.T, bucket *bucket, c *skewed) {
+		crash(t, bucket, c.Now())
+		c.shift(-365 * 24 * time.Hour) // our clock is a year behind: by it the lease lasts a year
+		refused(t, on(bucket, c, "ann@one"), 59*time.Second)
+		began := c.Mono()
+		taken(t, on(bucket, c, "ann@one"), 2*time.Minute)
+		if took := c.Mono() - began; took != time.Minute {
+			t.Errorf("taken over after %s of watching, want 1m", took)
 		}
-		got <- err
-	}()
-	for range 60 {
-		select {
-		case err := <-got:
-			t.Fatalf("decided before a minute of watching: %v", err)
-		default:
-		}
-		step(c, 1, time.Second)
-	}
-	if err := <-got; err != nil {
-		t.Fatal(err)
-	}
+	})
 }
 
 func TestWaiterGetsTheLeaseWhenItIsReleased(t *testing.T) {
-	bucket, c, one := world(t)
-	l := lease(t, one, "run-1")
-	got := make(chan error, 1)
-	go func() {
-		second, err := open(bucket, c, "bob@two").Lease(t.Context(), state.LeaseInfo{}, 10*time.Second)
-		if err == nil {
-			defer second.Release(context.Background())
+	inBubble(t, func(t *testing.T, bucket *bucket, c *skewed) {
+		l := lease(t, on(bucket, c, "ann@one"), "run-1")
+		refused(t, on(bucket, c, "bob@two"), 3*time.Second)
+		go func() {
+			time.Sleep(5500 * time.Millisecond)
+			if err := l.Release(context.Background()); err != nil {
+				t.Error(err)
+			}
+		}()
+		began := c.Mono()
+		taken(t, on(bucket, c, "bob@two"), 10*time.Second)
+		if took := c.Mono() - began; took != 6*time.Second {
+			t.Errorf("got the lease after %s, want 6s: the next look after its release", took)
 		}
-		got <- err
-	}()
-	step(c, 2, time.Second) // the holder's heartbeat and the waiter's poll
-	c.WaitTimers(2)
-	if err := l.Release(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	c.Advance(time.Second)
-	if err := <-got; err != nil {
-		t.Error(err)
-	}
-}
-
-func TestWaiterGivesUp(t *testing.T) {
-	bucket, c, one := world(t)
-	lease(t, one, "run-1")
-	got := make(chan error, 1)
-	go func() {
-		_, err := open(bucket, c, "bob@two").Lease(t.Context(), state.LeaseInfo{}, 3*time.Second)
-		got <- err
-	}()
-	for range 3 {
-		step(c, 2, time.Second)
-	}
-	var locked *state.LockedError
-	if err := <-got; !errors.As(err, &locked) {
-		t.Errorf("after the wait: %v, want LockedError", err)
-	}
+	})
 }
 
 func TestUnreachableBucketEndsTheContext(t *testing.T) {
-	bucket, c, one := world(t)
-	l := lease(t, one, "run-1")
-	cat := load(t, one)
-	c.WaitTimers(1)
-	bucket.setHook(func(_, name string) error { return errDown })
-	for l.Context().Err() == nil {
-		if c.Mono() > time.Hour {
-			t.Fatal("the lease outlived an hour without a heartbeat")
+	inBubble(t, func(t *testing.T, bucket *bucket, c *skewed) {
+		b := on(bucket, c, "ann@one")
+		l := lease(t, b, "run-1")
+		cat := load(t, b)
+		bucket.setHook(func(string, string) error { return errDown })
+		<-l.Context().Done()
+		if took := c.Mono(); took != time.Minute {
+			t.Errorf("the lease ended after %s, want 1m", took)
 		}
-		step(c, 1, time.Second)
-		waitIdle(c, l)
-	}
-	if got := c.Mono(); got < 50*time.Second || got > time.Minute+5*time.Second {
-		t.Errorf("the lease ended after %s, want about a minute", got)
-	}
-	if cause := context.Cause(l.Context()); !errors.Is(cause, backend.ErrLeaseLost) {
-		t.Errorf("cause %v, want ErrLeaseLost", cause)
-	}
-	bucket.setHook(nil)
-	if err := l.Commit(t.Context(), cat); !errors.Is(err, backend.ErrLeaseLost) {
-		t.Errorf("commit: %v, want ErrLeaseLost", err)
-	}
+		if cause := context.Cause(l.Context()); !errors.Is(cause, backend.ErrLeaseLost) || !errors.Is(cause, errDown) {
+			t.Errorf("cause %v, want ErrLeaseLost and why", cause)
+		}
+		bucket.setHook(nil)
+		if err := l.Commit(t.Context(), cat); !errors.Is(err, backend.ErrLeaseLost) {
+			t.Errorf("commit: %v, want ErrLeaseLost", err)
+		}
+	})
 }
 
-// waitIdle returns when the heartbeat waits for time to pass again or has ended.
-func waitIdle(c *clocktest.Fake, l *backend.Leased) {
-	idle := make(chan struct{})
-	go func() { c.WaitTimers(1); close(idle) }()
-	select {
-	case <-idle:
-	case <-l.Context().Done():
-		timer := c.NewTimer(time.Hour) // lets the goroutine above end
-		<-idle
-		timer.Stop()
-	}
+func TestShortOutageIsSurvived(t *testing.T) {
+	inBubble(t, func(t *testing.T, bucket *bucket, c *skewed) {
+		l := lease(t, on(bucket, c, "ann@one"), "run-1")
+		bucket.setHook(func(string, string) error { return errDown })
+		time.Sleep(50 * time.Second)
+		bucket.setHook(nil)
+		time.Sleep(time.Hour)
+		if err := l.Context().Err(); err != nil {
+			t.Error(context.Cause(l.Context()))
+		}
+	})
 }
 
 func TestHangingBucketEndsTheContext(t *testing.T) {
-	bucket, c, one := world(t)
-	l := lease(t, one, "run-1")
-	c.WaitTimers(1)
-	hang, asked := make(chan struct{}), make(chan struct{}, 100)
-	bucket.setHook(func(string, string) error { asked <- struct{}{}; <-hang; return errDown })
-	c.Advance(20 * time.Second) // the heartbeat is due
-	<-asked
-	step(c, 1, 40*time.Second) // and unanswered for the rest of the lease
-	<-l.Context().Done()
-	if cause := context.Cause(l.Context()); !errors.Is(cause, backend.ErrLeaseLost) {
-		t.Errorf("cause %v, want ErrLeaseLost", cause)
-	}
-	close(hang)
+	inBubble(t, func(t *testing.T, bucket *bucket, c *skewed) {
+		l := lease(t, on(bucket, c, "ann@one"), "run-1")
+		hang := make(chan struct{})
+		bucket.setHook(func(string, string) error { <-hang; return errDown })
+		<-l.Context().Done()
+		if took := c.Mono(); took != time.Minute {
+			t.Errorf("the lease ended after %s, want 1m", took)
+		}
+		if cause := context.Cause(l.Context()); !errors.Is(cause, backend.ErrLeaseLost) {
+			t.Errorf("cause %v, want ErrLeaseLost", cause)
+		}
+		close(hang)
+	})
 }
 
 func TestTakenOverHolderStops(t *testing.T) {
-	bucket, c, one := world(t)
-	l := lease(t, one, "run-1")
-	c.WaitTimers(1)
-	fast := clocktest.New(start.Add(time.Hour)) // a host whose clock is an hour ahead
-	lease(t, open(bucket, fast, "bob@two"), "run-2")
-	c.Advance(20 * time.Second)
-	<-l.Context().Done()
-	if cause := context.Cause(l.Context()); !errors.Is(cause, backend.ErrLeaseLost) || !strings.Contains(cause.Error(), "00000000000000000002") {
-		t.Errorf("cause %v, want ErrLeaseLost naming the other lease", cause)
-	}
-	if err := l.Release(t.Context()); err != nil {
-		t.Errorf("release of a lost lease: %v", err)
-	}
+	inBubble(t, func(t *testing.T, bucket *bucket, c *skewed) {
+		l := lease(t, on(bucket, c, "ann@one"), "run-1")
+		fast := &skewed{Clock: c.Clock}
+		fast.shift(time.Hour) // a host whose clock is an hour ahead
+		lease(t, on(bucket, fast, "bob@two"), "run-2")
+		<-l.Context().Done()
+		if took := c.Mono(); took != 20*time.Second {
+			t.Errorf("noticed after %s, want 20s: the next heartbeat", took)
+		}
+		if cause := context.Cause(l.Context()); !errors.Is(cause, backend.ErrLeaseLost) || !strings.Contains(cause.Error(), "00000000000000000002") {
+			t.Errorf("cause %v, want ErrLeaseLost naming the other lease", cause)
+		}
+		if err := l.Release(t.Context()); err != nil {
+			t.Errorf("release of a lost lease: %v", err)
+		}
+	})
 }
 
-func TestClockSetBackDoesNotEndTheLease(t *testing.T) {
-	bucket, c, one := world(t)
-	l := lease(t, one, "run-1")
-	for _, jump := range []time.Duration{-48 * time.Hour, 72 * time.Hour, -time.Hour} {
-		beat := make(chan struct{}, 1)
-		bucket.setAfter(func(op, _ string) error {
-			if op == "put" {
-				beat <- struct{}{}
-			}
-			return nil
-		})
-		c.Shift(jump)
-		step(c, 1, 20*time.Second)
-		<-beat
-		c.WaitTimers(1)
-		bucket.setAfter(nil)
-	}
-	if err := l.Context().Err(); err != nil {
-		t.Error(context.Cause(l.Context()))
-	}
-	if err := l.Commit(t.Context(), load(t, one)); err != nil {
-		t.Error(err)
-	}
+func TestClockThatJumpsDoesNotEndTheLease(t *testing.T) {
+	inBubble(t, func(t *testing.T, bucket *bucket, c *skewed) {
+		b := on(bucket, c, "ann@one")
+		l := lease(t, b, "run-1")
+		for _, jump := range []time.Duration{-48 * time.Hour, 72 * time.Hour, -time.Hour} {
+			c.shift(jump)
+			time.Sleep(5 * time.Minute)
+			refused(t, on(bucket, c, "bob@two"), 0)
+		}
+		if err := l.Commit(t.Context(), load(t, b)); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 func TestInterruptedRunStillCommits(t *testing.T) {
@@ -313,7 +291,7 @@ func TestInterruptedRunStillCommits(t *testing.T) {
 
 func TestDamagedLeaseIsNamed(t *testing.T) {
 	bucket, c, _ := world(t)
-	crash(t, bucket, c)
+	crash(t, bucket, start)
 	name := bucket.names("leases/")[0]
 	bucket.damage(name, func([]byte) []byte { return []byte("{") })
 	_, err := open(bucket, c, "ann@one").Lease(t.Context(), state.LeaseInfo{}, 0)

@@ -67,16 +67,13 @@ func (b *Backend) oldestKept(ctx context.Context, heads []numbered) (int, statef
 	if len(heads) == 0 {
 		return -1, statefile.Head{}, nil
 	}
-	// A commit that slept past the trimming of its serial leaves a head below the series (see confirm). Below a gap it is
-	// recognised by the gap, next to the series by its successor's parent.
-	oldest := len(heads) - 1
-	for oldest > 0 && heads[oldest-1].number == heads[oldest].number-1 {
-		oldest--
-	}
+	oldest := 0
 	now := b.o.Clock.Now()
 	for len(heads)-oldest > b.margin.keepHeads && now.Sub(heads[oldest].info.ModTime) > b.margin.keepFor {
 		oldest++
 	}
+	// A commit that slept past the trimming of its serial leaves a head below the series (see confirm). It names segments
+	// that are gone, so it must not be the measure; its successor in the list has another parent.
 	for {
 		head, data, err := b.head(ctx, heads[oldest].number, heads)
 		if errors.Is(err, errMoved) {

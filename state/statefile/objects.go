@@ -11,6 +11,7 @@ type objectFile struct {
 	Address    string          `json:"address"`
 	Hash       string          `json:"hash"`
 	Forgotten  bool            `json:"forgotten,omitempty"`
+	Repository string          `json:"repository,omitempty"`
 	Attributes json.RawMessage `json:"attributes,omitempty"`
 }
 
@@ -28,6 +29,9 @@ func AppendObjects(dst []byte, addresses []string, objects map[string]state.Obje
 		e.string(`,"hash":`, o.Hash)
 		if o.Forgotten {
 			e.raw(`,"forgotten":true`)
+		}
+		if o.Repository != "" {
+			e.string(`,"repository":`, o.Repository)
 		}
 		if len(o.Attributes) > 0 {
 			e.raw(`,"attributes":`)
@@ -52,7 +56,7 @@ func DecodeObjects(name string, plain []byte, add func(address string, o state.O
 		return err
 	}
 	for _, o := range f.Objects {
-		add(o.Address, state.Object{Attributes: o.Attributes, Hash: o.Hash, Forgotten: o.Forgotten})
+		add(o.Address, state.Object{Attributes: o.Attributes, Hash: o.Hash, Forgotten: o.Forgotten, Repository: o.Repository})
 	}
 	return nil
 }
