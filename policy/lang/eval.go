@@ -303,11 +303,12 @@ func (e *evaluator) forEach(n *node) (keys []string, values map[string]cty.Value
 	if !ok {
 		return nil, nil, false
 	}
-	if s := secretOf(v); s != nil {
+	if shallowSecret(v) != nil {
 		e.report.error(at, "sensitive", "for_each of a sensitive value", "Keys become part of addresses, which are shown. Use nonsensitive(…) if the value is no secret.")
 		return nil, nil, false
 	}
-	if !e.present(v, at) {
+	if !v.IsKnown() {
+		e.present(v, at)
 		return nil, nil, false
 	}
 	v, _ = v.Unmark()

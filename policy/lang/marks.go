@@ -35,6 +35,17 @@ func secretOf(v cty.Value) *secret {
 	return nil
 }
 
+// shallowSecret finds a mark that makes v itself sensitive; parts of an object that are do not count.
+func shallowSecret(v cty.Value) *secret {
+	_, marks := v.Unmark()
+	for m := range marks {
+		if s, ok := m.(*secret); ok {
+			return s
+		}
+	}
+	return nil
+}
+
 // missingOf finds what v waits for; the first by summary, so that messages are the same in each run.
 func missingOf(v cty.Value) *missing {
 	var found *missing

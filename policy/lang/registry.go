@@ -145,7 +145,7 @@ var registry = []Block{
     timezone = "Europe/Berlin"
     jitter   = "5m"
   }
-  objective { rpo = "6h" }
+  objective { rpo = "8h" }
   logical { databases = ["app"] }
   verify { after = "read" }
 }`,

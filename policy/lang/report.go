@@ -243,7 +243,7 @@ func values(expr hcl.Expression, ctx *hcl.EvalContext) []diag.Value {
 
 // describe says what a value is, never showing a sensitive one. Unknown values have nothing to say.
 func describe(v cty.Value) string {
-	if secretOf(v) != nil {
+	if shallowSecret(v) != nil {
 		return "is (sensitive value)"
 	}
 	v, _ = v.UnmarkDeep()
