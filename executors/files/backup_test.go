@@ -181,10 +181,16 @@ func TestFilesThatChangeWhileBeingRead(t *testing.T) {
 		{"rewritten once", 1, func(f *os.File) { f.WriteAt([]byte("new"), 0) }, nil, size},
 		{"truncated once", 1, func(f *os.File) { f.Truncate(10) }, nil, 10},
 		{"grown once", 1, func(f *os.File) { f.WriteAt([]byte("more"), size) }, nil, size + 4},
-		{"always rewritten", 9, func(f *os.File) { f.WriteAt([]byte("new"), 0) },
-			[]string{"notice f: changed during each of 3 reads; what was stored may mix old and new content"}, size},
-		{"always growing", 9, func(f *os.File) { f.Seek(0, 2); f.Write([]byte("more")) },
-			[]string{"notice f: changed during each of 3 reads; what was stored may mix old and new content"}, size + 8},
+		{
+			"always rewritten", 9, func(f *os.File) { f.WriteAt([]byte("new"), 0) },
+			[]string{"notice f: changed during each of 3 reads; what was stored may mix old and new content"},
+			size,
+		},
+		{
+			"always growing", 9, func(f *os.File) { f.Seek(0, 2); f.Write([]byte("more")) },
+			[]string{"notice f: changed during each of 3 reads; what was stored may mix old and new content"},
+			size + 8,
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			root, reads := t.TempDir(), 0
@@ -270,23 +276,55 @@ func TestAFolderSwappedForASymlinkIsNotFollowed(t *testing.T) {
 	}
 }
 
-func TestAnotherNameServesWhenTheFirstVanished(t *testing.T) {
-	root := t.TempDir()
+func TestAnotherNameServesWhenTheFirstIsGone(t *testing.T) {
+	for name, spoil := range map[string]func(root string){
+		"vanished": func(root string) { must(t, os.Remove(filepath.Join(root, "a"))) },
+		"replaced": func(root string) {
+			write(t, root, "new", "other")
+			must(t, os.Rename(filepath.Join(root, "new"), filepath.Join(root, "a")))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			root, added := t.TempDir(), 0
+			write(t, root, "a", "content")
+			must(t, os.Link(filepath.Join(root, "a"), filepath.Join(root, "b")))
+			store := executortest.NewStore()
+			sink := &waiting{Sink: store.Sink("p", executortest.Faults{}), before: func() {
+				if added++; added == 3 { // "a" and "b" are known and not yet opened
+					spoil(root)
+				}
+			}}
+			res, err := New().Backup(t.Context(), executors.BackupRequest{Source: sourceOf(root)}, sink)
+			must(t, err)
+			store.Commit(sink.Sink, res)
+			if d := cmp.Diff([]string(nil), told(res.Problems)); d != "" {
+				t.Errorf("problems (-want +got):\n%s", d)
+			}
+			if d := cmp.Diff("content", string(sink.Items()[1].Data)); d != "" {
+				t.Errorf("content (-want +got):\n%s", d)
+			}
+		})
+	}
+}
+
+func TestNoNameIsLeft(t *testing.T) {
+	root, added := t.TempDir(), 0
 	write(t, root, "a", "content")
 	must(t, os.Link(filepath.Join(root, "a"), filepath.Join(root, "b")))
-	var added int
 	sink := &waiting{Sink: executortest.NewStore().Sink("p", executortest.Faults{}), before: func() {
-		if added++; added == 3 { // "a" and "b" are known and not yet opened
+		if added++; added == 3 {
 			must(t, os.Remove(filepath.Join(root, "a")))
+			must(t, os.Remove(filepath.Join(root, "b")))
 		}
 	}}
 	res, err := New().Backup(t.Context(), executors.BackupRequest{Source: sourceOf(root)}, sink)
 	must(t, err)
-	if d := cmp.Diff([]string(nil), told(res.Problems)); d != "" {
-		t.Errorf("problems (-want +got):\n%s", d)
+	want := []string{
+		"notice a: vanished while the tree was being read: no such file or directory",
+		"notice b: vanished while the tree was being read: no such file or directory",
 	}
-	if d := cmp.Diff(int64(len("content")), res.Bytes); d != "" {
-		t.Errorf("bytes (-want +got):\n%s", d)
+	if d := cmp.Diff(want, told(res.Problems)); d != "" {
+		t.Errorf("problems (-want +got):\n%s", d)
 	}
 }
 

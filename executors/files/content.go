@@ -45,26 +45,34 @@ func (s *source) open() (io.ReadCloser, error) {
 	return &reader{source: s, fd: fd, before: st}, nil
 }
 
-// openAny tries every known name of the file: another may live on when the first is gone.
+// errReplaced is not a kind of vanishing: the name holds something, and the point does not.
+var errReplaced = errors.New("it was replaced by another file while the tree was being read")
+
+// openAny opens the file. One with several names must still be that file, because the other names' entries point at this
+// content; where the first name is gone or taken over, another serves.
 func (s *source) openAny() (int, unix.Stat_t, error) {
-	fd, st, err := openRegular(s.root, s.raw)
-	if err == nil || s.links == nil {
-		return fd, st, err
+	if s.links == nil {
+		return openRegular(s.root, s.raw)
 	}
-	for i := 1; ; i++ {
+	var first error
+	for i := 0; ; i++ {
 		raw, ok, dangling := s.links.name(i)
 		if !ok {
 			for _, path := range dangling {
-				reportUnread(s.problems, path, err)
+				reportUnread(s.problems, path, first)
 			}
-			return -1, st, err
+			return -1, unix.Stat_t{}, first
 		}
-		fd, st, other := openRegular(s.root, raw)
-		if other == nil && (inode{st.Dev, st.Ino}) == s.links.id {
-			return fd, st, nil
-		}
-		if other == nil {
+		fd, st, err := openRegular(s.root, raw)
+		if err == nil {
+			if (inode{st.Dev, st.Ino}) == s.links.id {
+				return fd, st, nil
+			}
 			unix.Close(fd)
+			err = errReplaced
+		}
+		if first == nil {
+			first = err
 		}
 	}
 }

@@ -178,8 +178,10 @@ func (r *restore) link(l item) error {
 	if errors.Is(err, os.ErrNotExist) {
 		// The backup could not read the content and said so then.
 		r.items--
-		r.problems = append(r.problems, executors.Problem{Path: l.entry.Path, Missing: true,
-			Err: fmt.Errorf("not restored: the file it is another name of, %s, is not in the restore point", l.entry.Target)})
+		r.problems = append(r.problems, executors.Problem{
+			Path: l.entry.Path, Missing: true,
+			Err: fmt.Errorf("not restored: the file it is another name of, %s, is not in the restore point", l.entry.Target),
+		})
 		return nil
 	}
 	return err

@@ -87,20 +87,30 @@ func TestHostilePointsNeverLeaveTheTarget(t *testing.T) {
 		{"zero byte", []*executortest.Item{fileItem("a\x00b", nil)}, leaves("a\x00b"), nil},
 		{"above, in the exact bytes", []*executortest.Item{raw}, leaves("fine"), nil},
 		{"the root as a file", []*executortest.Item{fileItem(".", nil)}, `entry ".": the root can only be a directory` + notOurs, nil},
-		{"hard link to the outside", []*executortest.Item{linkItem(executors.TypeHardlink, "a", "../../etc/passwd")},
-			`entry "a": the path leaves the root or is not clean`, nil},
+		{
+			"hard link to the outside",
+			[]*executortest.Item{linkItem(executors.TypeHardlink, "a", "../../etc/passwd")},
+			`entry "a": the path leaves the root or is not clean`, nil,
+		},
 		{"unknown type", []*executortest.Item{{Entry: executors.Entry{Path: "a", Type: "device"}}}, `its type "device" is not one of files`, nil},
 		{"a dump among files", []*executortest.Item{{Entry: executors.Entry{Path: "a", Type: executors.TypeStream}}}, `its type "stream"`, nil},
-		{"through a symlink", []*executortest.Item{linkItem(executors.TypeSymlink, "a", "OUTSIDE"), fileItem("a/evil", []byte("x"))},
-			"make a: file exists", nil},
+		{
+			"through a symlink",
+			[]*executortest.Item{linkItem(executors.TypeSymlink, "a", "OUTSIDE"), fileItem("a/evil", []byte("x"))},
+			"make a: file exists", nil,
+		},
 		{"a symlink below a symlink", []*executortest.Item{
 			linkItem(executors.TypeSymlink, "a", "OUTSIDE"), linkItem(executors.TypeSymlink, "a/evil", "x"),
 		}, "make a: file exists", nil},
 		{"a path twice", []*executortest.Item{fileItem("a", []byte("1")), fileItem("a", []byte("2"))}, "write a: file exists", nil},
 		{"a file as a folder", []*executortest.Item{fileItem("a", []byte("1")), fileItem("a/b", []byte("2"))}, "a: ", nil},
 		{"less content than it says", []*executortest.Item{short}, "the restore point holds 1 bytes of content and says 2", nil},
-		{"a symlink to the outside is only a symlink", []*executortest.Item{linkItem(executors.TypeSymlink, "a", "/etc/passwd")}, "",
-			[]string{"a -> /etc/passwd"}},
+		{
+			"a symlink to the outside is only a symlink",
+			[]*executortest.Item{linkItem(executors.TypeSymlink, "a", "/etc/passwd")},
+			"",
+			[]string{"a -> /etc/passwd"},
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()

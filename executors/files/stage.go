@@ -36,14 +36,7 @@ func openStage(d destination) (s *stage, err error) {
 			err = fmt.Errorf("prepare restore to %s: %w", d.path, err)
 		}
 	}()
-	top := d.path
-	if d.root == nil {
-		top, s.base = filepath.Dir(d.path), filepath.Base(d.path)
-		if err := s.makeParents(top); err != nil {
-			return s, err
-		}
-	}
-	if s.top, err = os.OpenRoot(top); err != nil {
+	if s.top, err = s.openTop(d); err != nil {
 		return s, err
 	}
 	if st, err := s.top.Stat("."); err == nil {
@@ -63,6 +56,17 @@ func openStage(d destination) (s *stage, err error) {
 	return s, s.dropDefaultACL()
 }
 
+func (s *stage) openTop(d destination) (*os.Root, error) {
+	if d.root != nil {
+		return d.root.OpenRoot(".") // the folder that was checked, whatever its name stands for by now
+	}
+	s.base = filepath.Base(d.path)
+	if err := s.makeParents(filepath.Dir(d.path)); err != nil {
+		return nil, err
+	}
+	return os.OpenRoot(filepath.Dir(d.path))
+}
+
 func (s *stage) makeParents(dir string) error {
 	var missing []string
 	for ; ; dir = filepath.Dir(dir) {
@@ -72,7 +76,7 @@ func (s *stage) makeParents(dir string) error {
 		missing = append([]string{dir}, missing...)
 	}
 	for _, m := range missing {
-		if err := os.Mkdir(m, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		if err := os.Mkdir(m, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
 		}
 		s.made = append(s.made, m)
