@@ -8,7 +8,6 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/holdfast-io/holdfast/planner/plan"
 	"github.com/holdfast-io/holdfast/policy"
 	"github.com/holdfast-io/holdfast/state"
 )
@@ -46,23 +45,6 @@ func object(v any) state.Object {
 	}
 	sum := sha256.Sum256(attributes)
 	return state.Object{Attributes: attributes, Hash: hex.EncodeToString(sum[:])}
-}
-
-// Applied returns the objects of a catalog after the changes of a plan were applied: added and edited ones as declared,
-// forgotten ones marked so. Neither argument is changed.
-func Applied(objects, declared map[string]state.Object, changes []plan.Change) map[string]state.Object {
-	next := make(map[string]state.Object, len(objects)+len(changes))
-	maps.Copy(next, objects)
-	for _, c := range changes {
-		if c.Kind == plan.Forget {
-			o := next[c.Address]
-			o.Forgotten = true
-			next[c.Address] = o
-		} else if o, ok := declared[c.Address]; ok {
-			next[c.Address] = o
-		}
-	}
-	return next
 }
 
 // PolicyHash is the hex SHA-256 of everything declared. A saved plan carries it, so that it is applied with the

@@ -87,16 +87,17 @@ func match(ts *testscript.TestScript, pattern string) []string {
 	return found
 }
 
-// flip GLOB changes one bit in the middle of the first file that matches; flipping again restores it.
+// flip GLOB changes one bit in the middle of the last file that matches; flipping again restores it.
 func flip(ts *testscript.TestScript, _ bool, args []string) {
 	found := match(ts, args[0])
 	if len(found) == 0 {
 		ts.Fatalf("nothing matches %s", args[0])
 	}
-	data, err := os.ReadFile(found[0])
+	name := found[len(found)-1]
+	data, err := os.ReadFile(name)
 	ts.Check(err)
 	data[len(data)/2] ^= 1
-	ts.Check(os.WriteFile(found[0], data, 0o600))
+	ts.Check(os.WriteFile(name, data, 0o600))
 }
 
 // absent GLOB checks that nothing matches.

@@ -206,6 +206,7 @@ func (r *Runner) declare(c *state.Catalog, p plan.Plan) {
 			c.Objects[ch.Address] = o
 		default:
 			if o, ok := r.Objects[ch.Address]; ok && !initialize[ch.Address] {
+				o.Repository = c.Objects[ch.Address].Repository
 				c.Objects[ch.Address] = o
 			}
 		}

@@ -15,11 +15,14 @@ import (
 )
 
 func (w *walker) initialize(ctx context.Context, a plan.Action) (result, error) {
-	if _, err := w.Repositories.Initialize(ctx, a.Address); err != nil {
+	id, err := w.Repositories.Initialize(ctx, a.Address)
+	if err != nil {
 		return result{}, err
 	}
 	return result{}, w.book.update(ctx, func(c *state.Catalog) error {
-		c.Objects[a.Address] = w.Objects[a.Address]
+		o := w.Objects[a.Address]
+		o.Repository = id
+		c.Objects[a.Address] = o
 		return nil
 	})
 }

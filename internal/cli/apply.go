@@ -29,7 +29,7 @@ import (
 func executorMap() map[policy.SourceKind]executors.Executor {
 	return map[policy.SourceKind]executors.Executor{
 		policy.KindPostgres: postgres.New(postgres.Options{}),
-		policy.KindFiles:    files.New(files.Options{}),
+		policy.KindFiles:    files.New(),
 	}
 }
 
@@ -181,7 +181,7 @@ func (s *session) planToApply(c *applying, saved *plan.File) (plan.Plan, error) 
 		return p, err
 	}
 	now := s.Now().UTC()
-	switch err := plan.Stale(saved.Plan, s.catalog); {
+	switch err := plan.Stale(saved.Plan, *s.catalog); {
 	case err != nil:
 		return saved.Plan, exit(codeStale, fmt.Errorf("%s cannot be applied: %w", c.file, err))
 	case saved.PolicyHash != s.policyHash():
@@ -214,7 +214,7 @@ func (s *session) carryOut(ctx context.Context, c *applying, p plan.Plan, saved 
 		fmt.Fprintln(s.out)
 	}
 	runner := &apply.Runner{
-		Policy: s.policy, Objects: planner.Objects(s.policy), Executors: executorMap(), Repositories: s.stores, Lease: lease,
+		Policy: s.located(), Objects: planner.Objects(s.policy), Executors: executorMap(), Repositories: s.stores, Lease: lease,
 		Refresh: s.backend.Refresh, StillExpires: s.stillExpires, Events: progress, Log: s.log, Now: s.Now, NewPointID: newID,
 		Parallelism: c.parallelism, RunID: run, Who: s.holder(),
 	}

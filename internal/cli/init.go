@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/holdfast-io/holdfast/internal/repo"
 	"github.com/holdfast-io/holdfast/planner"
 	"github.com/holdfast-io/holdfast/state"
 )
@@ -55,13 +56,15 @@ func (s *session) init(ctx context.Context) error {
 	objects := planner.Objects(s.policy)
 	err := s.backend.Update(ctx, func(c *state.Catalog) error {
 		for _, one := range done {
-			if _, ok := c.Objects[one.Store]; ok {
+			if known, ok := c.Objects[one.Store]; ok && known.Repository != "" {
 				continue
 			}
 			if c.Objects == nil {
 				c.Objects = map[string]state.Object{}
 			}
-			c.Objects[one.Store] = objects[one.Store]
+			o := objects[one.Store]
+			o.Repository = one.Repository
+			c.Objects[one.Store] = o
 		}
 		return nil
 	})
@@ -92,6 +95,10 @@ func (s *session) init(ctx context.Context) error {
 
 func (s *session) initStore(ctx context.Context, address string) (initialized, error) {
 	_, before := s.stores.View(ctx, address)
+	var wrong *repo.WrongRepositoryError
+	if errors.As(before, &wrong) {
+		return initialized{}, before
+	}
 	id, err := s.stores.Initialize(ctx, address)
 	if err != nil {
 		return initialized{}, err

@@ -190,4 +190,4 @@ func (s *session) planText(p plan.Plan) {
 func (a *app) automated() bool { return a.getenv("HOLDFAST_IN_AUTOMATION") != "" }
 
 // policyHash tells one evaluated policy from another, so that a saved plan is applied to the policy it was made from.
-func (s *session) policyHash() string { return planner.PolicyFingerprint(s.policy) }
+func (s *session) policyHash() string { return planner.PolicyHash(s.policy) }

@@ -106,7 +106,7 @@ func (s *session) keepers(address string, now time.Time) map[string][]string {
 	}
 	kept := map[string][]string{}
 	for _, v := range retention.Apply(s.catalog.Points[address], s.policy.Retentions[b.Retention], now, location(b)).Keep {
-		kept[v.Point.ID] = v.Reasons
+		kept[v.Point] = v.Reasons
 	}
 	return kept
 }

@@ -75,7 +75,7 @@ func (r *repository) Find(ctx context.Context, address, point string) (apply.Fou
 			Time: s.Time, Slot: s.Slot, Run: s.Run, Source: s.Source, Method: s.Method, Version: s.Version, Position: s.Position,
 			Meta: s.Meta, Incomplete: s.Incomplete,
 		},
-		Receipt: apply.Receipt{Manifest: sha, Summary: s.SHA256, Size: s.Size, Stored: s.Stored, Items: s.Items},
+		Receipt: apply.Receipt{Manifest: sha, Size: s.Size, Stored: s.Stored, Items: s.Items},
 	}, true, nil
 }
 

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
@@ -95,10 +96,21 @@ func (st *stores) connect(ctx context.Context, address string, readOnly bool) (*
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", address, err)
 	}
-	r, err := repo.Open(ctx, b, repo.OpenOptions{Identities: st.identities})
+	r, err := repo.Open(ctx, b, repo.OpenOptions{Identities: st.identities, Expect: st.expected(address, store)})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s (%s): %w", address, store.URL, err), b.Close())
 	}
 	st.open[key] = &repository{Repository: r, address: address, policyText: st.s.policy.Text}
 	return st.open[key], nil
+}
+
+// expected is the id of the repository that the catalog knows in a store, empty when it knows none there: a store that
+// was swapped for another is noticed before anything is read from it or written to it.
+func (st *stores) expected(address string, store policy.Store) string {
+	known := st.s.catalog.Objects[address]
+	var applied policy.Store
+	if json.Unmarshal(known.Attributes, &applied) != nil || applied.URL != store.URL {
+		return ""
+	}
+	return known.Repository
 }
