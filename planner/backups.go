@@ -188,12 +188,11 @@ func copyIn(point state.RestorePoint, store string) int {
 	return min(0, len(point.Copies)-1)
 }
 
-// foreign tells a copy that is not in the repository its store holds now: the store was moved. Such copies are left alone,
-// for what is deleted by name in one repository would stay in the other.
+// foreign tells a copy that is not in a repository this policy can reach: its store was moved, or is not declared any more.
+// Such copies are left alone, for what is deleted by name in one repository would stay in the other.
 func (p *planner) foreign(c state.Copy) bool {
-	_, moved := p.initialize[c.Store]
-	id := p.in.Repositories[c.Store]
-	if moved || id != "" && c.Repository != "" && c.Repository != id {
+	id, reachable := p.repository[c.Store]
+	if !reachable || id != "" && c.Repository != "" && c.Repository != id {
 		p.alone[c.Store]++
 		return true
 	}

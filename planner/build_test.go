@@ -2,6 +2,7 @@ package planner_test
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -110,6 +111,29 @@ func settled() state.Catalog {
 	})
 }
 
+// applied is what the catalog's objects become.
+func applied(before map[string]state.Object, in planner.Input, p plan.Plan) map[string]state.Object {
+	next, declared := map[string]state.Object{}, planner.Objects(in.Desired)
+	maps.Copy(next, before)
+	for _, c := range p.Changes {
+		o := declared[c.Address]
+		o.Repository = next[c.Address].Repository
+		if c.Kind == plan.Forget {
+			o = next[c.Address]
+			o.Forgotten = true
+		}
+		next[c.Address] = o
+	}
+	for _, a := range p.Actions {
+		if a.Kind == plan.Initialize {
+			o := next[a.Address]
+			o.Repository = "repository at " + in.Desired.Stores[a.Address].URL
+			next[a.Address] = o
+		}
+	}
+	return next
+}
+
 // simulate does what apply does when every action succeeds.
 func simulate(in planner.Input, p plan.Plan) state.Catalog {
 	c := in.Catalog
@@ -117,9 +141,9 @@ func simulate(in planner.Input, p plan.Plan) state.Catalog {
 	if c.Lineage == "" {
 		c.Lineage = "new"
 	}
-	c.Objects = planner.Applied(c.Objects, planner.Objects(in.Desired), p.Changes)
+	c.Objects = applied(c.Objects, in, p)
 	points := map[string][]state.RestorePoint{}
-	for address, list := range c.Points {
+	for address, list := range in.Catalog.Points {
 		points[address] = append([]state.RestorePoint(nil), list...)
 	}
 	c.Points = points
@@ -138,7 +162,7 @@ func simulate(in planner.Input, p plan.Plan) state.Catalog {
 			points[a.Address] = append(points[a.Address], state.RestorePoint{
 				ID: in.Now.UTC().Format("20060102T150405Z") + "-bbbbbb", Time: in.Now, Slot: a.Slot, Finished: in.Now, Run: run.ID,
 				Source: in.Desired.Backups[a.Address].Source, Size: 1 << 20,
-				Copies: []state.Copy{{Store: a.Store, Repository: "r1", Manifest: "m", Stored: 1 << 18}},
+				Copies: []state.Copy{{Store: a.Store, Repository: c.Objects[a.Store].Repository, Manifest: "m", Stored: 1 << 18}},
 			})
 		case plan.Verify:
 			list := points[a.Address]

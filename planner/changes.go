@@ -92,20 +92,20 @@ func (p *planner) consequence(address string, points int, bytes int64) {
 	c.Why = fmt.Sprintf("makes %s expire (%s)", count(c.Points, "more restore point"), plan.FormatBytes(c.Bytes))
 }
 
-// initializations plans a repository for each declared store that is not known to have one.
+// initializations plans a repository for each declared store that was never applied, or was applied with another URL.
 func (p *planner) initializations() {
 	for _, address := range sortedKeys(p.in.Desired.Stores) {
-		if !p.scope.has(address) || p.in.Repositories[address] != "" {
-			continue
-		}
-		url := p.in.Desired.Stores[address].URL
 		why := "the store has no repository yet"
 		if applied, found := p.in.Catalog.Objects[address]; found {
 			before := appliedURL(applied)
-			if before == url {
+			if before == p.in.Desired.Stores[address].URL {
+				p.repository[address] = applied.Repository
 				continue
 			}
 			why = "the store moved from " + before
+		}
+		if !p.scope.has(address) {
+			continue
 		}
 		a := plan.Action{
 			ID: actionID(plan.Initialize, address), Kind: plan.Initialize, Address: address, Store: address,

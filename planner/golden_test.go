@@ -152,9 +152,6 @@ func TestGoldensConverge(t *testing.T) {
 				return // may not be applied
 			}
 			in.Catalog, in.Force = simulate(in, p), nil
-			if tc.name == "store_moved" {
-				in.Repositories = map[string]string{"store.primary": "r2"} // apply has made it
-			}
 			in.Now = in.Now.Add(time.Minute)
 			if again := mustPlan(t, in); !again.Empty() {
 				t.Errorf("not settled:\n%s", plan.Text(again))

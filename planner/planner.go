@@ -25,9 +25,6 @@ type Input struct {
 	Force   []string // addresses of backups to run now, due or not
 	// Alive holds the ids of pending runs whose lease has not ended: they are working, not dead.
 	Alive []string
-	// Repositories maps addresses of stores to the id of the repository found in them. A store that is not named here counts
-	// as initialized when the catalog holds it as applied with the same URL.
-	Repositories map[string]string
 }
 
 // Plan decides what to do. It keeps no part of the input that it changes, and changes none. When the diagnostics hold an
@@ -57,6 +54,7 @@ type planner struct {
 	out      plan.Plan
 
 	initialize map[string]string   // store address → ID of the action that makes its repository
+	repository map[string]string   // address of each store that stayed where it was → id of its repository, if known
 	recovering map[string][]string // backup address and store → IDs of recover actions, see recoverKey
 	alone      map[string]int      // store address → copies in another repository that were left alone
 	byAddress  map[string]int      // address → index in out.Changes
@@ -65,7 +63,7 @@ type planner struct {
 
 func newPlanner(in Input) (*planner, diag.List) {
 	p := &planner{
-		in: in, now: in.Now.UTC(), declared: Objects(in.Desired), initialize: map[string]string{},
+		in: in, now: in.Now.UTC(), declared: Objects(in.Desired), initialize: map[string]string{}, repository: map[string]string{},
 		recovering: map[string][]string{}, alone: map[string]int{}, byAddress: map[string]int{},
 	}
 	var diags, more diag.List
@@ -107,8 +105,9 @@ func checkReferences(set policy.Set, b policy.Backup) (diags diag.List) {
 func (p *planner) finish() {
 	for _, store := range sortedKeys(p.alone) {
 		p.out.Diagnostics = append(p.out.Diagnostics, diag.NewWarning(store,
-			count(p.alone[store], "restore point")+" of "+store+" would be verified or expire, but its repository is another one now",
-			"They stay in the catalog and, untouched, where the store was before. Let the store point there again to manage them."))
+			count(p.alone[store], "restore point")+" of "+store+" would be verified or expire, but are out of reach",
+			"The store is not declared any more, or holds another repository now. They stay in the catalog and, untouched, where they "+
+				"are. Declare the store as it was to manage them."))
 	}
 	p.out.Fingerprint = plan.Fingerprint(p.out)
 	p.out.Versions = plan.Versions(p.out, p.in.Catalog)

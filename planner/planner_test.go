@@ -307,17 +307,37 @@ func TestObjective(t *testing.T) {
 	}
 }
 
-// TestMovedStore: what is in the repository of before is neither verified nor expired, and a person hears of it.
-func TestMovedStore(t *testing.T) {
-	in := goldenInput(t, "store_moved")
-	in.Catalog.Objects = planner.Objects(in.Desired)
-	in.Repositories = map[string]string{"store.primary": "r2"}
-	p := mustPlan(t, in)
-	if len(p.Actions) != 0 || len(p.Diagnostics) != 1 {
-		t.Fatalf("actions %v, diagnostics %+v", actions(p), p.Diagnostics)
+// TestOutOfReach: what is in the repository of before, or in a store that is gone, is neither verified nor expired, and a
+// person hears of it.
+func TestOutOfReach(t *testing.T) {
+	renamed := func(edit func(*state.Object)) planner.Input {
+		in := goldenInput(t, "store_moved")
+		in.Catalog.Objects = planner.Objects(in.Desired)
+		store := in.Catalog.Objects["store.primary"]
+		edit(&store)
+		in.Catalog.Objects["store.primary"] = store
+		return in
 	}
-	if want := "21 restore points of store.primary would be verified or expire, but its repository is another one now"; p.Diagnostics[0].Summary != want {
-		t.Errorf("warning %q, want %q", p.Diagnostics[0].Summary, want)
+	moved := renamed(func(o *state.Object) { o.Repository = "r2" })
+	gone := renamed(func(o *state.Object) { o.Repository = "r1" })
+	for _, p := range gone.Catalog.Points["backup.app"] {
+		p.Copies[0].Store = "store.old"
+	}
+	for name, tc := range map[string]struct {
+		in    planner.Input
+		store string
+	}{"moved": {moved, "store.primary"}, "gone": {gone, "store.old"}} {
+		p := mustPlan(t, tc.in)
+		if len(p.Actions) != 0 || len(p.Diagnostics) != 1 {
+			t.Fatalf("%s: actions %v, diagnostics %+v", name, actions(p), p.Diagnostics)
+		}
+		if want := "21 restore points of " + tc.store + " would be verified or expire, but are out of reach"; p.Diagnostics[0].Summary != want {
+			t.Errorf("%s: warning %q, want %q", name, p.Diagnostics[0].Summary, want)
+		}
+	}
+	here := renamed(func(o *state.Object) { o.Repository = "r1" })
+	if p := mustPlan(t, here); len(p.Actions) != 21 {
+		t.Errorf("the same repository: %d actions, want 21 expiries", len(p.Actions))
 	}
 }
 

@@ -22,8 +22,10 @@ func sample() plan.Plan {
 		Lineage: "l1", Serial: 41, Now: now, Targets: []string{"backup.app"},
 		Changes: []plan.Change{
 			{Address: "backup.old", Kind: plan.Forget, Reason: plan.ReasonNotDeclared, Why: "no longer declared"},
-			{Address: "retention.standard", Kind: plan.Update, Reason: plan.ReasonEdited, Why: "makes 7 more restore points expire (8.1 GiB)", Points: 7, Bytes: 8_700_000_000,
-				Attributes: []plan.Attribute{{Path: "daily", Before: "14", After: "7"}}},
+			{
+				Address: "retention.standard", Kind: plan.Update, Reason: plan.ReasonEdited, Why: "makes 7 more restore points expire (8.1 GiB)", Points: 7, Bytes: 8_700_000_000,
+				Attributes: []plan.Attribute{{Path: "daily", Before: "14", After: "7"}},
+			},
 			{Address: "store.new", Kind: plan.Add, Reason: plan.ReasonDeclared, Why: "declared, not applied yet"},
 		},
 		Actions: []plan.Action{
@@ -49,8 +51,10 @@ func TestSummary(t *testing.T) {
 		{plan.Plan{}, "No changes. What is declared was applied, and nothing is due."},
 		{sample(), "Plan: 1 to add, 1 to change, 1 to forget. Actions: 1 initialize, 1 backup, 1 verify, 1 expire (1.2 GiB)."},
 		{plan.Plan{Changes: []plan.Change{{Kind: plan.Adopt}}}, "Plan: 0 to add, 0 to change, 0 to forget, 1 to adopt."},
-		{plan.Plan{Actions: []plan.Action{{Kind: plan.Backup}, {Kind: plan.Backup}, {Kind: plan.Expire}, {Kind: plan.Expire}, {Kind: plan.Recover}}},
-			"Plan: 0 to add, 0 to change, 0 to forget. Actions: 1 recover, 2 backups, 2 expires (0 B)."},
+		{
+			plan.Plan{Actions: []plan.Action{{Kind: plan.Backup}, {Kind: plan.Backup}, {Kind: plan.Expire}, {Kind: plan.Expire}, {Kind: plan.Recover}}},
+			"Plan: 0 to add, 0 to change, 0 to forget. Actions: 1 recover, 2 backups, 2 expires (0 B).",
+		},
 	} {
 		if got := plan.Summary(tc.p).Line; got != tc.want {
 			t.Errorf("Line = %q, want %q", got, tc.want)

@@ -19,12 +19,12 @@
 package schedule
 
 import (
-	_ "time/tzdata" // so that a schedule means the same on a machine without a zone database
-
 	"crypto/sha256"
 	"encoding/binary"
 	"strconv"
 	"time"
+	_ "time/tzdata"
+	// so that a schedule means the same on a machine without a zone database
 
 	"github.com/holdfast-io/holdfast/policy"
 )
