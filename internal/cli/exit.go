@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/holdfast-io/holdfast/executors"
 	"github.com/holdfast-io/holdfast/internal/blob"
 	"github.com/holdfast-io/holdfast/internal/repo"
 	"github.com/holdfast-io/holdfast/state"
@@ -75,6 +76,8 @@ func hintFor(err error) string {
 		return "Wait for it to finish, or pass -lock-timeout=10m to wait here. Nothing needs to be unlocked by hand."
 	case errors.Is(err, repo.ErrNoRepository):
 		return "Run `holdfast init` to create the repositories that the policy declares."
+	case errors.Is(err, executors.ErrTargetExists):
+		return "Pass -replace to overwrite what is there, or choose another -target."
 	case errors.Is(err, blob.ErrDenied):
 		return "Check the credentials this process runs with; docs/stores.md lists the rights each command needs."
 	case errors.Is(err, blob.ErrNoSpace):
