@@ -61,7 +61,7 @@ backup "data" {
   source    = source.files.data
   store     = store.primary
   retention = retention.last
-  schedule { every = "1s" }
+  schedule { every = "1h" }
 }
 `
 
@@ -130,6 +130,10 @@ func (s *site) mustRun(args ...string) string {
 func (s *site) converge() {
 	s.t.Helper()
 	s.mustRun("apply", "-auto-approve", "-lock-timeout=5s")
+	if out := s.mustRun("plan"); !strings.Contains(out, "No changes") {
+		s.t.Errorf("the apply after the crash left something to do:\n%s", out)
+	}
+	s.mustRun("apply", "-auto-approve", "-force=backup.data")
 	s.mustRun("verify", "-level=read")
 	s.mustRun("verify")
 	back := filepath.Join(s.t.TempDir(), "back")
@@ -183,8 +187,7 @@ func TestKilled(t *testing.T) {
 	finished := false
 	for i, wait := 0, 5*time.Millisecond; !finished && i < 12; i, wait = i+1, wait*3/2 {
 		s.fill(uint64(i+2), 6, 6<<20)
-		time.Sleep(1100 * time.Millisecond) // the next slot
-		c := s.command("apply", "-auto-approve")
+		c := s.command("apply", "-auto-approve", "-force=backup.data")
 		if err := c.Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -202,8 +205,7 @@ func TestInterrupted(t *testing.T) {
 	s.fill(1, 1, 1<<20)
 	s.mustRun("apply", "-auto-approve")
 	s.fill(2, 24, 8<<20)
-	time.Sleep(1100 * time.Millisecond)
-	c := s.command("apply", "-auto-approve")
+	c := s.command("apply", "-auto-approve", "-force=backup.data")
 	var out bytes.Buffer
 	c.Stdout, c.Stderr = &out, &out
 	if err := c.Start(); err != nil {
@@ -257,8 +259,7 @@ func TestFullDisk(t *testing.T) {
 	s.fill(1, 2, 1<<20)
 	s.mustRun("apply", "-auto-approve")
 	s.fill(2, 10, 6<<20)
-	time.Sleep(1100 * time.Millisecond)
-	out, err := s.run("apply", "-auto-approve")
+	out, err := s.run("apply", "-auto-approve", "-force=backup.data")
 	if exitCode(err) != 14 || !strings.Contains(out, "no space left") {
 		t.Errorf("exit %d:\n%s", exitCode(err), out)
 	}
