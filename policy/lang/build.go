@@ -16,11 +16,13 @@ type builder struct {
 	config *config
 	set    *policy.Set
 
-	gapsOf map[policy.Schedule][2]policy.Duration // each costs milliseconds, and many backups share one
+	// What schedules are worth, each computed once: it costs up to milliseconds, and thousands of backups share one.
+	gapsOf     map[policy.Schedule][2]policy.Duration
+	ruleErrors map[policy.Schedule]error
 }
 
 func (b *builder) build() {
-	b.gapsOf = map[policy.Schedule][2]policy.Duration{}
+	b.gapsOf, b.ruleErrors = map[policy.Schedule][2]policy.Duration{}, map[policy.Schedule]error{}
 	*b.set = policy.Set{
 		Stores: map[string]policy.Store{}, Sources: map[string]policy.Source{},
 		Retentions: map[string]policy.Retention{}, Backups: map[string]policy.Backup{},

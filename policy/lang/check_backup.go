@@ -94,7 +94,12 @@ const minEvery = policy.Duration(time.Minute)
 
 // checkRule lets the schedule package judge a schedule that is right but for one argument.
 func (b *builder) checkRule(s *object, name string, rule policy.Schedule) bool {
-	if _, err := schedule.Parse(rule); err != nil {
+	err, known := b.ruleErrors[rule]
+	if !known {
+		_, err = schedule.Parse(rule)
+		b.ruleErrors[rule] = err
+	}
+	if err != nil {
 		b.error(s.at(name), "schedule", fmt.Sprintf("Bad %s", name), err.Error()+".")
 		return false
 	}

@@ -35,6 +35,7 @@ type evaluator struct {
 	cycled  map[string]bool
 
 	byAddress map[string]*object
+	probe     *evaluator // made when the first sensitive argument is met
 }
 
 func newEvaluator(c *config, m mode) *evaluator {

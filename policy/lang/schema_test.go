@@ -45,6 +45,9 @@ func TestRegistry(t *testing.T) {
 			if (a.Type == TypeReference) != (a.Reference != "") {
 				t.Errorf("%s.%s: reference to %q", path, a.Name, a.Reference)
 			}
+			if a.Default != "" && a.Type != TypeType && a.absent().IsNull() {
+				t.Errorf("%s.%s: the default %s is no constant", path, a.Name, a.Default)
+			}
 			if v := a.absent(); !v.IsNull() && a.Type != TypeAny {
 				if summary, detail := a.check(v); summary != "" {
 					t.Errorf("%s.%s: default: %s. %s", path, a.Name, summary, detail)

@@ -24,10 +24,12 @@ func (e *evaluator) withhold(a *hcl.Attribute, s *Attribute, o *object, at place
 	if !e.checkNames(a.Expr, o.scope, at) {
 		return held
 	}
-	probe := newEvaluator(e.config, modeProbe)
-	v, ok := probe.eval(a.Expr, o.scope, &at)
+	if e.probe == nil {
+		e.probe = newEvaluator(e.config, modeProbe) // one for all: it remembers what it computed
+	}
+	v, ok := e.probe.eval(a.Expr, o.scope, &at)
 	if !ok {
-		e.report.take(probe.report)
+		e.report.take(e.probe.report)
 		return held
 	}
 	plain, _ := v.UnmarkDeep()

@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -138,6 +139,24 @@ source "postgres" "c" {
 			t.Errorf("%s: got %q, error %v", address, got, err)
 		}
 	}
+}
+
+// Backups run side by side, and each reveals what it needs.
+func TestRevealConcurrently(t *testing.T) {
+	dir := writeFiles(t, map[string]string{"main.hf.hcl": secretPolicy})
+	res := mustLoad(t, dir, Options{Env: func(string) (string, bool) { return "hunter2", true }})
+	var group sync.WaitGroup
+	for range 8 {
+		group.Go(func() {
+			for _, address := range []string{"source.postgres.env", "source.postgres.var", "source.postgres.copy"} {
+				if got, err := res.Set.Sources[address].Postgres.Password.Reveal(); err != nil || got != "hunter2" {
+					t.Errorf("%s: got %q, %v", address, got, err)
+				}
+				res.Sensitive()
+			}
+		})
+	}
+	group.Wait()
 }
 
 func TestMarksHideValues(t *testing.T) {
