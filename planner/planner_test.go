@@ -166,6 +166,53 @@ func TestExpiryWaitsForBackupAndProof(t *testing.T) {
 	}
 }
 
+// TestStillExpires: what happens between a plan and its apply can only save points.
+func TestStillExpires(t *testing.T) {
+	lastThree := func() planner.Input {
+		in := goldenInput(t, "slot")
+		in.Desired = with(in.Desired, editRetention(func(r *policy.Retention) { *r = policy.Retention{Address: r.Address, Last: 3} }))
+		return in
+	}
+	p := mustPlan(t, lastThree())
+	planned := 0
+	for _, a := range p.Actions {
+		if a.Kind == plan.Expire {
+			planned++
+		}
+	}
+	for name, tc := range map[string]struct {
+		edit func(*planner.Input)
+		want int
+	}{
+		// Without the new backup, one more of the old ones is among the last three.
+		"the backup failed": {func(*planner.Input) {}, planned - 1},
+		"all went well":     {func(in *planner.Input) { in.Catalog = simulate(*in, plan.Plan{Actions: p.Actions[:2]}) }, planned},
+		"an hour later":     {func(in *planner.Input) { in.Now = in.Now.Add(time.Hour) }, planned - 1},
+		"retention loosened": {func(in *planner.Input) {
+			in.Desired = with(in.Desired, editRetention(func(r *policy.Retention) { r.Last = 99 }))
+		}, 0},
+		"paused": {func(in *planner.Input) {
+			in.Desired = with(in.Desired, editBackup("backup.app", func(b *policy.Backup) { b.Schedule.Paused = true }))
+		}, 0},
+		"without a retention": {func(in *planner.Input) {
+			in.Desired = with(in.Desired, editBackup("backup.app", func(b *policy.Backup) { b.Retention = "" }))
+		}, 0},
+		"forgotten": {func(in *planner.Input) {
+			o := in.Catalog.Objects["backup.app"]
+			o.Forgotten = true
+			in.Catalog.Objects["backup.app"] = o
+		}, 0},
+		"not declared":        {func(in *planner.Input) { delete(in.Desired.Backups, "backup.app") }, 0},
+		"the points are gone": {func(in *planner.Input) { in.Catalog.Points = nil }, 0},
+	} {
+		in := lastThree()
+		tc.edit(&in)
+		if got := len(planner.StillExpires(in, p.Actions)); got != tc.want {
+			t.Errorf("%s: %d of %d expiries hold, want %d", name, got, planned, tc.want)
+		}
+	}
+}
+
 func TestGuard(t *testing.T) {
 	for _, tc := range []struct {
 		percent, points int

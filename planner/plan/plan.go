@@ -1,7 +1,9 @@
-// Package plan is the vocabulary of plans: changes, actions, windows, reasons, and their JSON form.
+// Package plan is the vocabulary of plans: changes, actions, windows, reasons, and their forms: text, Markdown, JSON, file.
 //
-// It decides nothing (planner does), prints nothing (internal/cli/view does) and executes nothing (internal/apply does).
-// The JSON form is a public interface under FormatVersion.
+// It decides nothing (planner does), prints nothing (internal/cli does) and executes nothing (internal/apply does). The JSON
+// form is a public interface under FormatVersion, the summary line another. Invariants: the same plan gives the same bytes
+// in every form; no form leaves out a destructive line without saying so; no name from a catalog can add a line or steer a
+// terminal.
 package plan
 
 import (
