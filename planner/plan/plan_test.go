@@ -265,6 +265,17 @@ func TestMarkdownNeverExceedsItsLimit(t *testing.T) {
 	}
 }
 
+func TestWindowsToTheSecondWhereNeeded(t *testing.T) {
+	w := plan.Window{
+		Address: "backup.app", Lost: true,
+		Before: plan.Span{From: now, To: now.Add(20 * time.Second), Points: 2}, After: plan.Span{From: now.Add(20 * time.Second), To: now.Add(20 * time.Second), Points: 1},
+	}
+	want := "  backup.app  2026-11-22 02:00:00 to 2026-11-22 02:00:20 (2 points) -> 2026-11-22 02:00 (1 point); loses 2026-11-22 02:00:00 to 2026-11-22 02:00:20\n"
+	if got := plan.Text(plan.Plan{Windows: []plan.Window{w}}); !strings.Contains(got, want) {
+		t.Errorf("Text = %q, want it to hold %q", got, want)
+	}
+}
+
 func TestFormatBytes(t *testing.T) {
 	for n, want := range map[int64]string{
 		0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 1536: "1.5 KiB", 812 << 10: "812 KiB", 1<<20 - 1: "1.0 MiB",

@@ -148,13 +148,13 @@ func (w Window) lost() string {
 	case w.After.Points == 0:
 		return "everything"
 	case w.After.From.After(w.Before.From):
-		return formatMoment(w.Before.From) + " to " + formatMoment(w.After.From)
+		return formatRange(w.Before.From, w.After.From)
 	default:
-		return formatMoment(w.After.To) + " to " + formatMoment(w.Before.To)
+		return formatRange(w.After.To, w.Before.To)
 	}
 }
 
-// String writes the span in UTC to the minute.
+// String writes the span in UTC, to the minute, or to the second where both ends lie in one minute.
 func (s Span) String() string {
 	switch s.Points {
 	case 0:
@@ -162,11 +162,19 @@ func (s Span) String() string {
 	case 1:
 		return formatMoment(s.From) + " (1 point)"
 	default:
-		return fmt.Sprintf("%s to %s (%d points)", formatMoment(s.From), formatMoment(s.To), s.Points)
+		return fmt.Sprintf("%s (%d points)", formatRange(s.From, s.To), s.Points)
 	}
 }
 
 func formatMoment(t time.Time) string { return t.UTC().Format("2006-01-02 15:04") }
+
+func formatRange(from, to time.Time) string {
+	a, b := formatMoment(from), formatMoment(to)
+	if a == b {
+		a, b = from.UTC().Format(time.DateTime), to.UTC().Format(time.DateTime)
+	}
+	return a + " to " + b
+}
 
 // String writes the attribute as "daily 14 -> 7". A secret shows the expression that was written.
 func (a Attribute) String() string {
