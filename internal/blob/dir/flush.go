@@ -14,8 +14,8 @@ type flusher struct {
 }
 
 type folderFlush struct {
-	running sync.Mutex // held during a flush
-	next    *flush     // has not begun; nil when nobody waits
+	running chan struct{} // holds one token during a flush
+	next    *flush        // has not begun; nil when nobody waits
 	users   int
 }
 
@@ -32,7 +32,7 @@ func (f *flusher) folder(path string) error {
 	}
 	ff := f.folders[path]
 	if ff == nil {
-		ff = &folderFlush{}
+		ff = &folderFlush{running: make(chan struct{}, 1)}
 		f.folders[path] = ff
 	}
 	if mine := ff.next; mine != nil {
@@ -45,12 +45,12 @@ func (f *flusher) folder(path string) error {
 	ff.users++
 	f.mu.Unlock()
 
-	ff.running.Lock()
+	ff.running <- struct{}{}
 	f.mu.Lock()
 	ff.next = nil
 	f.mu.Unlock()
 	mine.err = f.sync(path)
-	ff.running.Unlock()
+	<-ff.running
 	close(mine.done)
 
 	f.mu.Lock()
