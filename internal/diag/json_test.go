@@ -54,7 +54,7 @@ func TestUnmarshalRefuses(t *testing.T) {
 
 func TestHasErrors(t *testing.T) {
 	warning := diag.NewWarning("a", "b", "c")
-	if (diag.List{warning}).HasErrors() || (diag.List)(nil).HasErrors() || !(diag.List{warning, diag.NewError("a", "b", "c")}).HasErrors() {
+	if (diag.List{warning}).HasErrors() || diag.List(nil).HasErrors() || !(diag.List{warning, diag.NewError("a", "b", "c")}).HasErrors() {
 		t.Error("only errors are errors")
 	}
 }

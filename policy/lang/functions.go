@@ -58,7 +58,7 @@ func (e *evaluator) functions() map[string]function.Function {
 	return out
 }
 
-// own describes the functions that Terraform's users do not know; the others are described in functionDocs.
+// functionInfo lists the functions for the schema, in order.
 func functionInfo() []FunctionInfo {
 	var out []FunctionInfo
 	for name, doc := range functionDocs {

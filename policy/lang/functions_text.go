@@ -14,7 +14,6 @@ import (
 
 	"github.com/hashicorp/hcl/v2/ext/typeexpr"
 	"github.com/zclconf/go-cty/cty"
-	"github.com/zclconf/go-cty/cty/convert"
 	"github.com/zclconf/go-cty/cty/function"
 	"github.com/zclconf/go-cty/cty/function/stdlib"
 )
@@ -249,12 +248,3 @@ var typeFunc = function.New(&function.Spec{
 		return cty.StringVal(typeexpr.TypeString(args[0].Type())), nil
 	},
 })
-
-// toText converts for functions that take any value that reads as text.
-func toText(v cty.Value) (string, error) {
-	out, err := convert.Convert(v, cty.String)
-	if err != nil || !out.IsKnown() || out.IsNull() {
-		return "", errors.New("a text is required")
-	}
-	return out.AsString(), nil
-}
