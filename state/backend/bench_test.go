@@ -4,11 +4,9 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"os"
 	"runtime"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/holdfast-io/holdfast/internal/clock/clocktest"
 	"github.com/holdfast-io/holdfast/state"
@@ -55,7 +53,6 @@ func BenchmarkLoad1M(b *testing.B) {
 		stored += len(o.data)
 	}
 	runtime.GC()
-	peak := watchHeap(b)
 	for b.Loop() {
 		cat, err := be.Load(b.Context())
 		if err != nil {
@@ -64,7 +61,6 @@ func BenchmarkLoad1M(b *testing.B) {
 		runtime.KeepAlive(cat)
 	}
 	b.ReportMetric(float64(stored)/1e6, "MB-stored")
-	b.ReportMetric(float64(peak())/(1<<20), "MiB-rss")
 }
 
 // BenchmarkCommitOneOf10k adds one point to a catalog of 10,000 backups and 1,000,000 points and commits it.
@@ -90,23 +86,3 @@ func BenchmarkCommitOneOf10k(b *testing.B) {
 	}
 	b.ReportMetric(float64(len(bucket.names("segments/"))-before)/float64(b.N), "segments/op")
 }
-
-// watchHeap returns a function that tells the resident size, as the kernel counts it.
-func watchHeap(b *testing.B) func() uint64 {
-	b.Helper()
-	return func() uint64 {
-		data, err := os.ReadFile("/proc/self/status")
-		if err != nil {
-			b.Skip("no /proc here:", err)
-		}
-		for line := range strings.Lines(string(data)) {
-			var kib uint64
-			if _, err := fmt.Sscanf(line, "VmHWM: %d kB", &kib); err == nil {
-				return kib << 10
-			}
-		}
-		return 0
-	}
-}
-
-var _ = time.Second
