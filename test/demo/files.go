@@ -76,7 +76,7 @@ func describe(root string) (map[string]string, error) {
 	lines := map[string]string{}
 	firstName := map[uint64]string{} // inode → the first name in order
 	err := filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
-		if err != nil || path == root {
+		if err != nil {
 			return err
 		}
 		name, err := filepath.Rel(root, path)

@@ -19,12 +19,11 @@ func (d *demo) configDir() string   { return filepath.Join(d.work, "config") }
 func (d *demo) storeDir() string    { return filepath.Join(d.work, "store") }
 func (d *demo) restoredDir() string { return filepath.Join(d.work, "config-restored") }
 
-// hostKey is all that the backup host has; recoveryKey is what a person brings along to restore.
-func (d *demo) hostKey() string { return "HOLDFAST_IDENTITY_FILE=" + filepath.Join(d.work, "host.key") }
-
-func (d *demo) recoveryKey() string {
-	return "HOLDFAST_IDENTITY_FILE=" + filepath.Join(d.work, "recovery.key")
-}
+// The files of the two keys. hostKey is all that the backup host has; recoveryKey a person brings along to restore.
+const (
+	hostKey     = "host.key"
+	recoveryKey = "recovery.key"
+)
 
 func (d *demo) startSources(ctx context.Context, dir string) (err error) {
 	d.out.heading("A RAG platform: PostgreSQL and a folder of configuration")
@@ -113,7 +112,7 @@ func (d *demo) declare(ctx context.Context) error {
 		return err
 	}
 	var recipients []string
-	for _, name := range []string{"recovery.key", "host.key"} {
+	for _, name := range []string{recoveryKey, hostKey} {
 		r, err := d.holdfast(ctx, 0, call{args: []string{"key", "generate", "-out=../" + name}})
 		if err != nil {
 			return err
@@ -128,13 +127,13 @@ func (d *demo) declare(ctx context.Context) error {
 	if _, err := d.holdfast(ctx, 0, call{args: []string{"validate"}}); err != nil {
 		return err
 	}
-	_, err := d.holdfast(ctx, 0, call{args: []string{"init"}, env: []string{d.hostKey()}})
+	_, err := d.holdfast(ctx, 0, call{args: []string{"init"}, key: hostKey})
 	return err
 }
 
 func (d *demo) firstBackup(ctx context.Context) error {
 	d.out.heading("Plan, apply, and nothing left to do")
-	if _, err := d.holdfast(ctx, 2, call{args: []string{"plan", "-detailed-exitcode", "-exitcode-on=changes,due"}, env: []string{d.hostKey()}}); err != nil {
+	if _, err := d.holdfast(ctx, 2, call{args: []string{"plan", "-detailed-exitcode", "-exitcode-on=changes,due"}, key: hostKey}); err != nil {
 		return err
 	}
 	if err := d.apply(ctx); err != nil {
@@ -143,25 +142,22 @@ func (d *demo) firstBackup(ctx context.Context) error {
 	return d.nothingToDo(ctx)
 }
 
-// apply runs apply and shows the end of what it says; its beginning is the plan.
+// apply runs apply and shows how its actions ended; what it says before is the plan, which was shown.
 func (d *demo) apply(ctx context.Context, more ...string) error {
-	r, err := d.holdfast(ctx, 0, call{args: append([]string{"apply", "-auto-approve"}, more...), env: []string{d.hostKey()}, silent: true})
+	r, err := d.holdfast(ctx, 0, call{args: append([]string{"apply", "-auto-approve"}, more...), key: hostKey, show: "none"})
 	if err != nil {
 		return err
 	}
-	lines := strings.Split(strings.TrimSpace(r.stdout), "\n")
-	for i, l := range lines {
-		if strings.HasPrefix(l, "Plan: ") {
-			lines = lines[i+1:]
-			break
+	for line := range strings.Lines(r.stdout) {
+		if strings.Contains(line, " after ") || strings.HasPrefix(line, "Apply ") {
+			d.out.quote(line)
 		}
 	}
-	d.out.quote(strings.TrimSpace(strings.Join(lines, "\n")))
 	return nil
 }
 
 func (d *demo) nothingToDo(ctx context.Context, more ...string) error {
-	_, err := d.holdfast(ctx, 0, call{args: append([]string{"plan", "-detailed-exitcode", "-exitcode-on=changes,due"}, more...), env: []string{d.hostKey()}})
+	_, err := d.holdfast(ctx, 0, call{args: append([]string{"plan", "-detailed-exitcode", "-exitcode-on=changes,due"}, more...), key: hostKey})
 	return err
 }
 
@@ -205,7 +201,7 @@ func (d *demo) changeSources(ctx context.Context) (err error) {
 			changed++
 		}
 	}
-	d.out.say("%d rows changed, came or went (1 %% at random places, 1 %% new chunks); %d entries of the folder changed.", rows, changed)
+	d.out.say("%d rows changed, came or went: documents ingested anew, the accounts of a branch, new chunks; %d entries of the folder changed.", rows, changed)
 	return nil
 }
 
@@ -218,7 +214,7 @@ type point struct {
 }
 
 func (d *demo) points(ctx context.Context) (map[string][]point, error) {
-	r, err := d.holdfast(ctx, 0, call{args: []string{"points", "-json"}, silent: true})
+	r, err := d.holdfast(ctx, 0, call{args: []string{"points", "-json"}, show: "none"})
 	if err != nil {
 		return nil, err
 	}
@@ -271,7 +267,7 @@ func (d *demo) damage(ctx context.Context) error {
 	}
 	name := filepath.Base(pack)
 	d.out.say("Byte %d of %s.", offset, pack)
-	r, err := d.holdfast(ctx, 1, call{args: []string{"verify", "-level=stored"}, env: []string{d.hostKey()}})
+	r, err := d.holdfast(ctx, 1, call{args: []string{"verify", "-level=stored"}, key: hostKey})
 	if err != nil {
 		return err
 	}
@@ -282,9 +278,17 @@ func (d *demo) damage(ctx context.Context) error {
 	if _, _, err := d.flip(pack, offset); err != nil {
 		return err
 	}
-	d.out.say("The byte is put back.")
-	_, err = d.holdfast(ctx, 0, call{args: []string{"verify", "-level=read"}, env: []string{d.recoveryKey()}})
-	return err
+	d.out.say("The byte is put back. Everything can be read again; but not by this host, whose key only writes.")
+	if _, err := d.holdfast(ctx, 0, call{args: []string{"verify", "-level=read"}, key: recoveryKey}); err != nil {
+		return err
+	}
+	r, err = d.holdfast(ctx, 1, call{args: []string{"verify", "backup.config", "-level=read"}, key: hostKey, show: "none"})
+	if err != nil {
+		return err
+	}
+	refusal, _, _ := strings.Cut(r.stderr, "\n")
+	d.out.quote(refusal)
+	return nil
 }
 
 // flip changes one bit in the middle of a pack, the largest one when none is named; doing it twice undoes it.
@@ -328,7 +332,7 @@ func (d *demo) flip(pack string, offset int64) (string, int64, error) {
 
 func (d *demo) restoreDatabase(ctx context.Context) error {
 	d.out.heading("The database comes back under another name")
-	if err := d.restore(ctx, "backup.app", "latest", "app_restored"); err != nil {
+	if err := d.restore(ctx, "backup.app", "latest", "app_restored", ""); err != nil {
 		return err
 	}
 	now, err := d.fingerprint(ctx, "app")
@@ -353,19 +357,19 @@ func (d *demo) restoreDatabase(ctx context.Context) error {
 }
 
 // restore brings a point of a backup back to a database of that name, or to a folder.
-func (d *demo) restore(ctx context.Context, address, id, target string) error {
-	env := []string{d.recoveryKey()}
+func (d *demo) restore(ctx context.Context, address, id, target, show string) error {
+	var env []string
 	if address == "backup.app" {
 		target = d.server.DSNAs(pgserver.User, "", target)
 		env = append(env, "PGPASSWORD="+d.server.Password()) // nobody's process list shows a password
 	}
-	_, err := d.holdfast(ctx, 0, call{args: []string{"restore", address, "-point=" + id, "-target=" + target, "-auto-approve"}, env: env})
+	_, err := d.holdfast(ctx, 0, call{args: []string{"restore", address, "-point=" + id, "-target=" + target, "-auto-approve"}, key: recoveryKey, env: env, show: show})
 	return err
 }
 
 func (d *demo) restoreFiles(ctx context.Context) error {
 	d.out.heading("The files come back in another folder")
-	if err := d.restore(ctx, "backup.config", "latest", d.restoredDir()); err != nil {
+	if err := d.restore(ctx, "backup.config", "latest", d.restoredDir(), "end"); err != nil {
 		return err
 	}
 	now, err := describe(d.configDir())
@@ -385,7 +389,7 @@ func (d *demo) restoreFiles(ctx context.Context) error {
 
 func (d *demo) restoreEarlier(ctx context.Context) error {
 	d.out.heading("And so does the state before the change")
-	if err := d.restore(ctx, "backup.app", d.first["backup.app"], "app_earlier"); err != nil {
+	if err := d.restore(ctx, "backup.app", d.first["backup.app"], "app_earlier", "end"); err != nil {
 		return err
 	}
 	database, err := d.fingerprint(ctx, "app_earlier")
@@ -393,7 +397,7 @@ func (d *demo) restoreEarlier(ctx context.Context) error {
 		return err
 	}
 	folder := d.restoredDir() + "-earlier"
-	if err := d.restore(ctx, "backup.config", d.first["backup.config"], folder); err != nil {
+	if err := d.restore(ctx, "backup.config", d.first["backup.config"], folder, "end"); err != nil {
 		return err
 	}
 	files, err := describe(folder)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -30,7 +31,7 @@ func (s *story) say(format string, args ...any) {
 
 // quote prints output of a command, indented.
 func (s *story) quote(text string) {
-	for line := range strings.Lines(text) {
+	for line := range strings.Lines(strings.Trim(text, "\n")) {
 		fmt.Fprintf(s.w, "   | %s\n", strings.TrimRight(line, "\n"))
 	}
 }
@@ -43,21 +44,29 @@ type result struct {
 
 // call is one call of holdfast.
 type call struct {
-	args   []string
-	env    []string // beside what every call gets
-	silent bool     // show the command alone
+	args []string
+	key  string   // whose: hostKey, recoveryKey, or "" for a command without one
+	env  []string // more of it
+	show string   // which part of stdout: "" all, "end" from the last empty line, "none" nothing
 }
 
 // holdfast runs the binary in the folder of the policy and shows the command and its output. An exit code other than
 // want is an error that holds what was said.
 func (d *demo) holdfast(ctx context.Context, want int, c call) (result, error) {
-	d.out.say("$ holdfast %s", strings.Join(c.args, " "))
+	with := ""
+	if c.key == recoveryKey {
+		with = "   # with the recovery key"
+	}
+	d.out.say("$ holdfast %s%s", strings.Join(c.args, " "), with)
 	cmd := exec.CommandContext(ctx, d.binary, c.args...)
 	cmd.Dir = d.policyDir()
 	cmd.Env = append([]string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + d.work, "TMPDIR=" + os.TempDir(), "NO_COLOR=1",
 		"APP_DATABASE_URL=" + d.server.DSN("app"),
 	}, c.env...)
+	if c.key != "" {
+		cmd.Env = append(cmd.Env, "HOLDFAST_IDENTITY_FILE="+filepath.Join(d.work, c.key))
+	}
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGINT) }
 	cmd.WaitDelay = 30 * time.Second
 	var stdout, stderr bytes.Buffer
@@ -71,8 +80,12 @@ func (d *demo) holdfast(ctx context.Context, want int, c call) (result, error) {
 	if r.code != want {
 		return r, fmt.Errorf("holdfast %s: exit code %d, expected %d\n%s%s", strings.Join(c.args, " "), r.code, want, r.stdout, r.stderr)
 	}
-	if !c.silent {
+	switch c.show {
+	case "":
 		d.out.quote(r.stdout)
+	case "end":
+		text := strings.TrimSpace(r.stdout)
+		d.out.quote(text[strings.LastIndex(text, "\n\n")+1:])
 	}
 	return r, nil
 }
@@ -81,8 +94,6 @@ func (d *demo) holdfast(ctx context.Context, want int, c call) (result, error) {
 func size(n int64) string {
 	const mib = 1 << 20
 	switch {
-	case n >= 10*mib:
-		return fmt.Sprintf("%d MiB", n/mib)
 	case n >= mib:
 		return fmt.Sprintf("%.1f MiB", float64(n)/mib)
 	default:

@@ -154,19 +154,16 @@ func (d Database) Load(ctx context.Context, conn *pgconn.PgConn) error {
 	return exec(ctx, conn, "analyze")
 }
 
-// Change alters the database that Load made: one row in a hundred, at random places, gets another content, one in a
-// thousand accounts goes, and one in a hundred chunks comes anew. Each round (1, 2, …) picks other rows. It returns how
-// many rows changed, went or came.
+// Change alters the database that Load made, as a day does: one document in two hundred is ingested anew with all of its
+// chunks, the accounts of one branch (one in a hundred) change, a few go, and one in a hundred chunks comes. Each round
+// (1, 2, …) picks others. It returns how many rows changed, went or came.
 func (d Database) Change(ctx context.Context, conn *pgconn.PgConn, round int64) (int64, error) {
 	total := int64(0)
 	for _, table := range Tables {
 		if err := exec(ctx, conn, "create temp table changed (like "+table+")"); err != nil {
 			return 0, err
 		}
-		src := &reader{Database: d, table: table, end: d.rows(table), version: round, want: func(row int64) bool {
-			r := newRng(d.Seed, tableChange, uint64(round), uint64(row))
-			return r.below(100) == 0
-		}}
+		src := &reader{Database: d, table: table, end: d.rows(table), version: round, want: d.picked(table, round)}
 		tag, err := conn.CopyFrom(ctx, src, "copy changed from stdin")
 		if err != nil {
 			return 0, fmt.Errorf("load changed rows of %s: %w", table, err)
@@ -181,12 +178,33 @@ func (d Database) Change(ctx context.Context, conn *pgconn.PgConn, round int64) 
 	if err != nil {
 		return 0, fmt.Errorf("add chunks: %w", err)
 	}
-	gone, err := conn.Exec(ctx, fmt.Sprintf("delete from accounts where aid %% 1000 = %d", round%1000)).ReadAll()
+	first := d.branch(round) + d.rows("accounts")/100
+	gone, err := conn.Exec(ctx, fmt.Sprintf("delete from accounts where aid between %d and %d", first, first+20)).ReadAll()
 	if err != nil {
 		return 0, fmt.Errorf("delete accounts: %w", err)
 	}
 	return total + tag.RowsAffected() + gone[0].CommandTag.RowsAffected(), nil
 }
+
+// picked tells which rows of a table a round changes.
+func (d Database) picked(table string, round int64) func(row int64) bool {
+	document := func(row int64) bool {
+		r := newRng(d.Seed, tableChange, uint64(round), uint64(row))
+		return r.below(200) == 0
+	}
+	switch table {
+	case "documents":
+		return document
+	case "chunks":
+		return func(row int64) bool { return document(row / chunksPerDocument) }
+	default:
+		first := d.branch(round)
+		return func(row int64) bool { return row >= first && row < first+d.rows("accounts")/100 }
+	}
+}
+
+// branch is the first account that a round changes.
+func (d Database) branch(round int64) int64 { return d.rows("accounts") / 100 * (round * 37 % 98) }
 
 // replaceRows writes the rows of the table changed over those of the same key.
 func replaceRows(table string) string {
