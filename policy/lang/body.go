@@ -18,7 +18,7 @@ type node struct {
 	blocks   map[string][]*node
 	forEach  *hcl.Attribute
 	json     bool
-	flawed   bool            // it holds something unknown, so that what seems absent may be there under a wrong name
+	flawed   bool            // it holds something that is not understood, so that what seems absent may be there in another way
 	meant    map[string]bool // arguments and blocks that stand there under a wrong name or in a wrong form
 }
 
@@ -49,6 +49,7 @@ func (c *config) decode(schema *Block, block *hcl.Block, address, context string
 		if name == "for_each" && schema.ForEach {
 			n.forEach = a
 		} else if s := schema.attribute(name); s.Unavailable {
+			n.flawed = true
 			c.unavailable(n.at(a.NameRange), "Argument "+name)
 		} else {
 			n.attrs[name] = a
@@ -58,6 +59,7 @@ func (c *config) decode(schema *Block, block *hcl.Block, address, context string
 		s := schema.block(b.Type)
 		switch {
 		case s.Unavailable:
+			n.flawed = true
 			c.unavailable(n.at(b.DefRange), "Block "+b.Type)
 		case len(n.blocks[b.Type]) > 0 && !s.Repeatable:
 			c.report.error(n.at(b.DefRange), "duplicate_block", fmt.Sprintf("Duplicate %s block", b.Type),

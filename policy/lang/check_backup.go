@@ -34,7 +34,7 @@ func (b *builder) checkBackup(o *object, p policy.Backup) {
 func (b *builder) checkMethod(o *object, p policy.Backup, src policy.Source) {
 	at := place{rng: o.node.declared, node: o.node, address: o.address}
 	switch {
-	case src.Kind == policy.KindPostgres && p.Logical == nil:
+	case src.Kind == policy.KindPostgres && p.Logical == nil && !o.node.flawed:
 		b.error(at, "method", "No method", fmt.Sprintf("%s is a PostgreSQL server: say how it is read. Write logical {} for pg_dump of every database.", src.Address))
 	case src.Kind == policy.KindFiles && p.Logical != nil:
 		at.rng = o.block("logical").node.declared
@@ -109,7 +109,7 @@ func (b *builder) checkRule(s *object, name string, rule policy.Schedule) bool {
 // checkObjective compares the promise with the longest time that the schedule lets pass.
 func (b *builder) checkObjective(o *object, p policy.Backup) {
 	s := o.block("objective")
-	if s == nil || !s.known("rpo") {
+	if s == nil || !s.known("rpo") || o.node.flawed {
 		return
 	}
 	usual, worst := b.gaps(*p.Schedule)
