@@ -24,7 +24,7 @@ func newSieve(points []state.RestorePoint, rule policy.Retention, now time.Time,
 	failed := s.floors(rule)
 	s.rules(rule, now, loc, func(p *state.RestorePoint) bool { return !p.Incomplete })
 	if failed {
-		s.rules(rule, now, loc, func(p *state.RestorePoint) bool { return !p.Incomplete && !proofFailed(p) })
+		s.rules(rule, now, loc, func(p *state.RestorePoint) bool { return !p.Incomplete && proof(p) != damaged })
 	}
 	return s
 }
@@ -59,29 +59,37 @@ func (s *sieve) floors(rule policy.Retention) (failed bool) {
 			complete = true
 			s.marks[i] |= markNewest
 		}
-		if p.Verified() {
+		switch proof(p) {
+		case proven:
 			if verified < max(1, rule.MinVerified) {
 				s.marks[i] |= markVerified
 			}
 			verified++
-		} else {
-			failed = failed || proofFailed(p)
+		case damaged:
+			failed = true
 		}
 	}
 	return failed
 }
 
-// proofFailed tells a point that was read back and found damaged from one that was never read back.
-func proofFailed(p *state.RestorePoint) bool {
-	if p.Verified() {
-		return false
-	}
-	for _, c := range p.Copies {
-		if len(c.Proofs) > 0 {
-			return true
+// evidence is what reading a complete point back has shown. The zero value is none.
+type evidence int
+
+const (
+	proven  evidence = iota + 1 // the newest proof of some copy is good
+	damaged                     // some copy was read back, and of none the newest proof is good
+)
+
+// proof is state.RestorePoint.Verified for complete points, told apart from never read back, without copying the point.
+func proof(p *state.RestorePoint) (e evidence) {
+	for i := range p.Copies {
+		if c := &p.Copies[i]; c.Verified() {
+			return proven
+		} else if len(c.Proofs) > 0 {
+			e = damaged
 		}
 	}
-	return false
+	return e
 }
 
 // rules applies every rule to the points that count.
