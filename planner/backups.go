@@ -130,11 +130,16 @@ func (p *planner) verify(w *work) {
 	if level.Rank() <= policy.VerifyNone.Rank() {
 		return
 	}
+	reads := "each new copy is read back"
+	if p.in.Sealed[w.backup.Store] && level.Rank() > policy.VerifyStored.Rank() {
+		reads = fmt.Sprintf("each new copy is read back, as stored: this host has no key for level %q in %s", level, w.backup.Store)
+		level = policy.VerifyStored
+	}
 	a := plan.Action{Kind: plan.Verify, Address: w.address, Level: string(level)}
 	switch {
 	case w.making != "":
 		a.ID, a.Store, a.After = actionID(plan.Verify, w.address), w.backup.Store, []string{w.making}
-		a.Reason, a.Why = plan.ReasonVerifyAfter, "each new copy is read back"
+		a.Reason, a.Why = plan.ReasonVerifyAfter, reads
 		p.prove(w, len(w.after)-1, 0, level)
 	case w.newest >= 0 && !paused(w.backup):
 		point := w.points[w.newest]

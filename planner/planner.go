@@ -23,6 +23,9 @@ type Input struct {
 	Now     time.Time
 	Targets []string // addresses to limit the plan to; empty means all
 	Force   []string // addresses of backups to run now, due or not
+	// Sealed names the stores that this host has no key to read: there a copy is proven as stored, and reading it back is
+	// left to a host with a key.
+	Sealed map[string]bool
 	// Alive holds the ids of pending runs whose lease has not ended: they are working, not dead.
 	Alive []string
 }

@@ -104,6 +104,30 @@ func TestVerifyOnlyTheNewest(t *testing.T) {
 	}
 }
 
+// A host that can only write proves copies as far as it can, and is then done; the rest waits for a host with a key.
+func TestSealedStore(t *testing.T) {
+	in := planner.Input{Desired: ragSet(), Now: time.Date(2026, 11, 22, 2, 0, 0, 0, time.UTC), Sealed: map[string]bool{"store.primary": true}}
+	p, _ := planner.Plan(in)
+	for _, a := range p.Actions {
+		if a.Kind == plan.Verify && a.Level != string(policy.VerifyStored) {
+			t.Errorf("%s has level %s, want stored", a.ID, a.Level)
+		}
+	}
+	point := state.RestorePoint{
+		ID: "20261122T020000Z-aaaaaa", Time: in.Now, Slot: in.Now,
+		Copies: []state.Copy{{Store: "store.primary", Proofs: []state.Proof{{Level: "stored", At: in.Now, OK: true}}}},
+	}
+	in.Catalog = state.Catalog{Serial: 1, Objects: planner.Objects(in.Desired), Points: map[string][]state.RestorePoint{"backup.config": {point}, "backup.app": {point}}}
+	if p, _ = planner.Plan(in); !p.Empty() {
+		t.Errorf("a host that cannot read is never done:\n%s", plan.Text(p))
+	}
+	in.Sealed = nil
+	p, _ = planner.Plan(in)
+	if len(p.Actions) != 1 || p.Actions[0].Kind != plan.Verify || p.Actions[0].Level != string(policy.VerifyRead) || p.Actions[0].Address != "backup.config" {
+		t.Errorf("a host that can read has this to do:\n%s", plan.Text(p))
+	}
+}
+
 func TestDeadRunIsSettledBeforeTheBackup(t *testing.T) {
 	in := goldenInput(t, "dead_run")
 	p := mustPlan(t, in)
@@ -395,7 +419,7 @@ func TestNoSecretInPlan(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	file, err := plan.EncodeFile(p, planner.PolicyHash(ragSet()))
+	file, err := plan.EncodeFile(p, planner.PolicyHash(ragSet()), p.Now)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -272,6 +272,9 @@ func (w *walker) expire(ctx context.Context, a plan.Action) (result, error) {
 		if !allowed {
 			return nil
 		}
+		if err := elsewhere(c, a, repository.ID()); err != nil {
+			return err
+		}
 		c.Points[a.Address] = slices.DeleteFunc(slices.Clone(c.Points[a.Address]), func(p state.RestorePoint) bool {
 			if p.ID == a.Point {
 				size = p.Size
@@ -293,4 +296,16 @@ func (w *walker) expire(ctx context.Context, a plan.Action) (result, error) {
 		return result{unfinished: true}, fmt.Errorf("delete the manifest of %s (it has left the catalog; the next apply tries again): %w", a.Point, err)
 	}
 	return result{bytes: size, stored: stored}, nil
+}
+
+// elsewhere refuses to delete by name in a repository that does not hold the copy.
+func elsewhere(c *state.Catalog, a plan.Action, repository string) error {
+	for _, p := range c.Points[a.Address] {
+		for _, copied := range p.Copies {
+			if p.ID == a.Point && copied.Store == a.Store && copied.Repository != repository {
+				return fmt.Errorf("%s holds repository %s, the copy is in %s: the store was swapped for another", a.Store, repository, copied.Repository)
+			}
+		}
+	}
+	return nil
 }

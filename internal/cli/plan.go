@@ -101,6 +101,7 @@ func (s *session) plan(pf *planFlags) (plan.Plan, error) {
 	}
 	p, list := planner.Plan(planner.Input{
 		Desired: s.policy, Catalog: *s.catalog, Now: now, Targets: *pf.targets, Force: *pf.force, Alive: s.alive,
+		Sealed: s.stores.sealed(),
 	})
 	if list.HasErrors() {
 		if s.json {
@@ -117,7 +118,7 @@ func (s *session) plan(pf *planFlags) (plan.Plan, error) {
 // writePlan saves the plan in every form that was asked for. Nothing of a plan is readable by others.
 func (s *session) writePlan(p plan.Plan, pf *planFlags, out string) error {
 	if out != "" {
-		data, err := plan.EncodeFile(p, s.policyHash())
+		data, err := plan.EncodeFile(p, s.policyHash(), s.Now())
 		if err != nil {
 			return fmt.Errorf("save plan: %w", err)
 		}

@@ -71,7 +71,7 @@ func (s *session) health(address string, now time.Time) backupStatus {
 	paused := b.Schedule != nil && b.Schedule.Paused
 	if b.Schedule != nil && !paused {
 		if rule, err := schedule.Parse(*b.Schedule); err == nil {
-			st.Next = rule.Due(address, rule.Next(now))
+			st.Next = next(rule, address, now)
 		}
 	}
 	if newest.ID != "" {
@@ -96,6 +96,16 @@ func (s *session) health(address string, now time.Time) backupStatus {
 		st.Health, st.Why = "protected", "the newest restore point was read back"
 	}
 	return st
+}
+
+// next is when the backup is due: a slot that has passed may still wait for its jitter.
+func next(rule schedule.Rule, address string, now time.Time) time.Time {
+	if slot, ok := rule.Latest(now); ok {
+		if due := rule.Due(address, slot); due.After(now) {
+			return due
+		}
+	}
+	return rule.Due(address, rule.Next(now))
 }
 
 // damagedCopy tells whether reading the copy back failed last time.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"filippo.io/age"
@@ -113,4 +114,31 @@ func (st *stores) expected(address string, store policy.Store) string {
 		return ""
 	}
 	return known.Repository
+}
+
+// sealed names the stores that none of this host's keys can read, as the policy alone tells: a plan contacts no store.
+// Without any key, as in CI, the plan is that of the hosts that have one.
+func (st *stores) sealed() map[string]bool {
+	if len(st.identities) == 0 {
+		return nil
+	}
+	sealed := map[string]bool{}
+	for address, store := range st.s.policy.Stores {
+		sealed[address] = !store.Encryption.None && !slices.ContainsFunc(st.identities, func(id age.Identity) bool {
+			return slices.Contains(store.Encryption.Recipients, recipientOf(id))
+		})
+	}
+	return sealed
+}
+
+// recipientOf is the public half of a native age key, empty for keys of other kinds.
+func recipientOf(id age.Identity) string {
+	switch id := id.(type) {
+	case *age.X25519Identity:
+		return id.Recipient().String()
+	case *age.HybridIdentity:
+		return id.Recipient().String()
+	default:
+		return ""
+	}
 }

@@ -20,7 +20,9 @@ type Step struct {
 type SkippedError struct{ Because string }
 
 // Error names the step that failed.
-func (e *SkippedError) Error() string { return fmt.Sprintf("skipped because %q did not succeed", e.Because) }
+func (e *SkippedError) Error() string {
+	return fmt.Sprintf("skipped because %q did not succeed", e.Because)
+}
 
 // Walk runs every step through run, at most limit at once (limit below 1 means 1), in the order given where dependencies
 // allow. It returns each step's outcome by ID, and an error only for a graph that cannot be walked (unknown or duplicate

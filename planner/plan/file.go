@@ -18,13 +18,14 @@ const fileMagic = "holdfast plan file 1\n"
 type File struct {
 	Plan       Plan      `json:"plan"`
 	PolicyHash string    `json:"policy_hash"` // of the evaluated policy
-	Created    time.Time `json:"created"`     // the plan's moment
-	Expires    time.Time `json:"expires"`     // not to be applied after this
+	Created    time.Time `json:"created"`
+	Expires    time.Time `json:"expires"` // not to be applied after this
 }
 
-// EncodeFile writes a saved plan. Its lifetime counts from the moment that the plan was made for.
-func EncodeFile(p Plan, policyHash string) ([]byte, error) {
-	body, err := json.Marshal(File{Plan: p, PolicyHash: policyHash, Created: p.Now, Expires: p.Now.Add(Lifetime)})
+// EncodeFile writes a saved plan. Its lifetime counts from created, which differs from the moment that the plan was made
+// for when that was pinned.
+func EncodeFile(p Plan, policyHash string, created time.Time) ([]byte, error) {
+	body, err := json.Marshal(File{Plan: p, PolicyHash: policyHash, Created: created.UTC(), Expires: created.UTC().Add(Lifetime)})
 	if err != nil {
 		return nil, fmt.Errorf("encode plan file: %w", err)
 	}

@@ -75,7 +75,7 @@ func TestRoundTrips(t *testing.T) {
 		if diff := cmp.Diff(p, got); diff != "" {
 			t.Errorf("Decode(Encode) (-want +got):\n%s", diff)
 		}
-		file, err := plan.EncodeFile(p, "hash")
+		file, err := plan.EncodeFile(p, "hash", p.Now)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -106,7 +106,7 @@ func TestDecodeRefuses(t *testing.T) {
 
 // TestDecodeFileTellsForeignFromDamaged flips each byte of a saved plan: none goes unnoticed.
 func TestDecodeFileTellsForeignFromDamaged(t *testing.T) {
-	data, err := plan.EncodeFile(sample(), "hash")
+	data, err := plan.EncodeFile(sample(), "hash", sample().Now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -318,7 +318,7 @@ func FuzzDecode(f *testing.F) {
 }
 
 func FuzzDecodeFile(f *testing.F) {
-	data, err := plan.EncodeFile(sample(), "hash")
+	data, err := plan.EncodeFile(sample(), "hash", sample().Now)
 	if err != nil {
 		f.Fatal(err)
 	}
