@@ -42,9 +42,9 @@ func (x *Executor) Backup(ctx context.Context, req executors.BackupRequest, sink
 	}
 	res := executors.Result{
 		Items: items - skipped.Load(), Bytes: bytes.Load(), Problems: w.problems.sorted(),
-		Meta: map[string]string{"root": req.Source.Files.Root},
+		Meta: map[string]string{"root": req.Source.Files.Path()},
 	}
-	logger(req.Log).Debug("tree read", "root", req.Source.Files.Root, "items", res.Items, "bytes", res.Bytes,
+	logger(req.Log).Debug("tree read", "root", req.Source.Files.Path(), "items", res.Items, "bytes", res.Bytes,
 		"problems", len(res.Problems), "dur", time.Since(start))
 	return res, nil
 }

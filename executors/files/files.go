@@ -62,7 +62,7 @@ func (x *Executor) Inspect(ctx context.Context, src policy.Source) (executors.Fa
 	if err := w.walk(root); err != nil {
 		return executors.Facts{}, err
 	}
-	return executors.Facts{Size: size, Extra: map[string]string{"items": fmt.Sprint(items), "root": src.Files.Root}}, nil
+	return executors.Facts{Size: size, Extra: map[string]string{"items": fmt.Sprint(items), "root": src.Files.Path()}}, nil
 }
 
 // openTree opens a source's root and prepares the walk of it. Errors name the root.
@@ -75,7 +75,7 @@ func (x *Executor) openTree(ctx context.Context, src policy.Source) (*os.File, *
 		return nil, nil, err
 	}
 	// O_DIRECTORY: opening a FIFO or a device by accident would hang or worse.
-	root, err := os.OpenFile(src.Files.Root, os.O_RDONLY|unix.O_DIRECTORY, 0)
+	root, err := os.OpenFile(src.Files.Path(), os.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return nil, nil, fmt.Errorf("open root of %s: %w", src.Address, err)
 	}

@@ -214,7 +214,7 @@ func (s *session) carryOut(ctx context.Context, c *applying, p plan.Plan, saved 
 		fmt.Fprintln(s.out)
 	}
 	runner := &apply.Runner{
-		Policy: s.located(), Objects: planner.Objects(s.policy), Executors: executorMap(), Repositories: s.stores, Lease: lease,
+		Policy: s.policy, Objects: planner.Objects(s.policy), Executors: executorMap(), Repositories: s.stores, Lease: lease,
 		Refresh: s.backend.Refresh, StillExpires: s.stillExpires, Events: progress, Log: s.log, Now: s.Now, NewPointID: newID,
 		Parallelism: c.parallelism, RunID: run, Who: s.holder(),
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"os/user"
 	"strings"
@@ -172,21 +171,4 @@ func (a *app) moment(at string) (time.Time, error) {
 		return time.Time{}, usageError("-at=%s is not a time; write it as 2026-11-22T02:00:00Z", at)
 	}
 	return t.UTC(), nil
-}
-
-// located is the policy with every path that it writes relative to its folder made absolute, for those who read sources.
-// Plans and state keep what was written, so that they do not depend on where the folder lies.
-func (s *session) located() policy.Set {
-	set := s.policy
-	set.Sources = maps.Clone(set.Sources)
-	for address, source := range set.Sources {
-		if source.Files == nil {
-			continue
-		}
-		files := *source.Files
-		files.Root = s.path(files.Root)
-		source.Files = &files
-		set.Sources[address] = source
-	}
-	return set
 }
