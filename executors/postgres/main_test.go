@@ -62,6 +62,17 @@ func execSQL(t *testing.T, s *pgserver.Server, db, sql string) {
 	}
 }
 
+// execAs runs SQL as another role of the shared server.
+func execAs(role, password, db, sql string) error {
+	conn, err := pgx.Connect(context.Background(), shared.DSNAs(role, password, db))
+	if err != nil {
+		return err
+	}
+	defer conn.Close(context.Background())
+	_, err = conn.Exec(context.Background(), sql)
+	return err
+}
+
 func secret(text string) *policy.Secret {
 	return policy.NewSecret(`env("TEST")`, func() (string, error) { return text, nil })
 }

@@ -40,6 +40,7 @@ type child struct {
 	stderr tail
 	mask   func(string) string
 	cancel context.CancelFunc
+	early  bool // it ended with success before it had read its whole input
 
 	mu   sync.Mutex
 	hard *time.Timer // kills the group when it does not end by itself
@@ -81,6 +82,15 @@ func (c *child) terminate() error {
 	return syscall.Kill(group, syscall.SIGTERM)
 }
 
+// toolError says that a program ended with a failure of its own, in its own last words.
+type toolError struct {
+	text string
+	err  error
+}
+
+func (e *toolError) Error() string { return e.text }
+func (e *toolError) Unwrap() error { return e.err }
+
 // wait waits for the end and turns a failure into an error with the program's last words.
 func (c *child) wait(ctx context.Context) error {
 	err := c.cmd.Wait()
@@ -98,15 +108,17 @@ func (c *child) wait(ctx context.Context) error {
 		return nil
 	}
 	words := c.mask(c.stderr.String())
+	if strings.Contains(words, "LOCK TABLE") && strings.Contains(words, "timeout") {
+		words += "; somebody holds or waits for an exclusive lock on the table: see pg_locks, and back up when it is done"
+	}
 	var exit *exec.ExitError
 	switch {
 	case errors.As(err, &exit) && exit.ProcessState.Sys().(syscall.WaitStatus).Signaled():
 		return fmt.Errorf("run %s: it was killed by a signal (%w)%s", c.name(), err, after(words))
-	case words != "":
-		return fmt.Errorf("run %s: %w%s", c.name(), err, after(words))
-	default:
-		return fmt.Errorf("run %s: %w, without a message", c.name(), err)
+	case words == "":
+		words = "it gave no message"
 	}
+	return &toolError{fmt.Sprintf("run %s: %v: %s", c.name(), err, words), err}
 }
 
 func after(words string) string {
@@ -142,7 +154,8 @@ func (c *child) feed(ctx context.Context, r io.Reader) (int64, error) {
 		return counted.n, err
 	}
 	if copyErr != nil || closeErr != nil {
-		// It was content without the rest; the rest is read all the same, so that damage in it is found.
+		// The rest is read all the same, so that damage in it is found.
+		c.early = true
 		if _, err := io.Copy(io.Discard, counted); err != nil {
 			return counted.n, err
 		}

@@ -24,7 +24,7 @@ func (x *Executor) Restore(ctx context.Context, req executors.RestoreRequest, fr
 	}
 	r := &restore{plan: p, from: from, log: req.Log}
 	if r.log == nil {
-		r.log = slog.New(slog.DiscardHandler)
+		r.log = discard
 	}
 	r.result = executors.Result{Version: p.facts.version, Meta: from.Meta()}
 	if err := r.run(ctx); err != nil {
@@ -32,6 +32,9 @@ func (x *Executor) Restore(ctx context.Context, req executors.RestoreRequest, fr
 	}
 	return r.result, nil
 }
+
+// discard is for requests without a log.
+var discard = slog.New(slog.DiscardHandler)
 
 // restore is one run of Restore.
 type restore struct {
@@ -78,7 +81,13 @@ func (r *restore) into(ctx context.Context, d *dumpPlan) error {
 	if len(d.clash) > 0 {
 		args = append(args, "--clean", "--if-exists")
 	}
-	if err := r.load(ctx, d, d.target, 1, args); err != nil {
+	err := r.load(ctx, d, d.target, 1, args)
+	var failed *toolError
+	if len(d.clash) > 0 && errors.As(err, &failed) {
+		// pg_restore removes a table piece by piece, which needs the pieces of the dump to be there.
+		return fmt.Errorf("%w; nothing was changed: when the tables there have another structure, or something else depends on them, rename or drop them first", err)
+	}
+	if err != nil {
 		return err
 	}
 	return r.finish(ctx, d, d.target)
@@ -101,6 +110,9 @@ func (r *restore) beside(ctx context.Context, d *dumpPlan) (err error) {
 		return err
 	}
 	defer closeConn(ctx, guard)
+	if err := makeSchemas(ctx, guard, d.entries()); err != nil {
+		return err
+	}
 	if err := r.load(ctx, d, temp, r.plan.opts.jobs, nil); err != nil {
 		return err
 	}

@@ -74,13 +74,27 @@ func noLeftovers(t *testing.T) {
 	}
 }
 
+func dumpSize(t *testing.T, from executors.Supply) (size int64) {
+	t.Helper()
+	err := from.Entries(t.Context(), func(e executors.Entry) error {
+		if e.Path != globalsPath {
+			size = e.Size
+		}
+		return nil
+	})
+	if err != nil || size == 0 {
+		t.Fatalf("no dump: %v", err)
+	}
+	return size
+}
+
 func globEscape(name string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(name)
 }
 
 func TestReplace(t *testing.T) {
 	source, target := uniqueName("source"), uniqueName("target")
-	newDatabase(t, source, "create table t as select generate_series(1, 10) x")
+	newDatabase(t, source, "create table t as select x, repeat('x', 100) from generate_series(1, 5000) x")
 	newDatabase(t, target, "create table precious as select 1 x")
 	_, supply, _ := backedUp(t, backupRequest(only(source)))
 	before := contents(t, shared, target)
@@ -102,7 +116,7 @@ func TestReplace(t *testing.T) {
 
 	t.Run("damage keeps what was there", func(t *testing.T) {
 		_, damaged, _ := backedUp(t, backupRequest(only(source)))
-		damaged.Damage(damaged.Size()-10, errInjected)
+		damaged.Damage(dumpSize(t, damaged)-10, errInjected)
 		req := restoreRequest(shared.DSN(target))
 		req.Replace = true
 		if _, err := New(Options{}).Restore(t.Context(), req, damaged); !errors.Is(err, errInjected) {

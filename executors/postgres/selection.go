@@ -94,20 +94,13 @@ func (s *selection) grow() bool {
 		case "TABLE ATTACH": // a chosen partitioned table brings its partitions
 			if s.anyDep(e) {
 				s.addNamed(e)
-				s.ids[e.ID] = s.allRelationsChosen(e)
+				s.setIf(e, s.allRelationsChosen(e))
 			}
-		case "SEQUENCE OWNED BY": // a chosen table brings its serial columns' sequences
-			if s.anyDep(e) {
-				s.ids[e.ID] = true
-				s.addNamed(e)
-			}
-		case "SEQUENCE": // of an identity column: made by altering the table
-			if s.anyDep(e) && strings.HasPrefix(strings.TrimSpace(e.Defn), "ALTER TABLE") {
-				s.ids[e.ID] = true
-			}
+		case "SEQUENCE": // of a serial or identity column; others depend on no table
+			s.setIf(e, s.anyDep(e))
 		case "INDEX ATTACH":
 			s.setIf(e, len(e.Deps) > 0 && s.allDeps(e))
-		case "INDEX", "STATISTICS", "COMMENT", "ACL", "SECURITY LABEL":
+		case "SEQUENCE OWNED BY", "INDEX", "STATISTICS", "COMMENT", "ACL", "SECURITY LABEL":
 			s.setIf(e, s.anyDep(e))
 		case "TABLE DATA", "MATERIALIZED VIEW DATA", "SEQUENCE SET", "ROW SECURITY":
 			s.setIf(e, s.ownerChosen(e, func(rel archive.Entry) bool { return rel.Tag == e.Tag }))
@@ -115,9 +108,6 @@ func (s *selection) grow() bool {
 			s.setIf(e, s.memberOfChosen(e) && s.allRelationsChosen(e))
 		case "CONSTRAINT", "CHECK CONSTRAINT", "DEFAULT", "TRIGGER", "RULE", "POLICY":
 			s.setIf(e, s.memberOfChosen(e))
-		}
-		if !s.ids[e.ID] {
-			delete(s.ids, e.ID)
 		}
 	}
 	return len(s.ids) > before
@@ -207,12 +197,22 @@ func (s *selection) lookOutside() {
 				continue
 			}
 			if s.ids[e.ID] {
+				if s.attaches(e, rel) {
+					continue
+				}
 				s.needs = append(s.needs, need{e, rel})
 			} else {
 				s.links = append(s.links, link{e, rel})
 			}
 		}
 	}
+}
+
+// attaches tells whether a partition is made on its own and attached later: it can live without its parent.
+func (s *selection) attaches(child, parent archive.Entry) bool {
+	return slices.ContainsFunc(s.head.Entries, func(e archive.Entry) bool {
+		return e.Desc == "TABLE ATTACH" && slices.Contains(e.Deps, child.ID) && slices.Contains(e.Deps, parent.ID)
+	})
 }
 
 // pointsOut tells whether a link that is not chosen belongs to a chosen relation.

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/holdfast-io/holdfast/executors"
+	"github.com/holdfast-io/holdfast/executors/postgres/archive"
 )
 
 // cleanupTimeout bounds removing a failed restore's database after the request itself was cancelled.
@@ -53,15 +54,20 @@ func (r *restore) createDatabase(ctx context.Context, conn *pgx.Conn, d *dumpPla
 	if enc := d.entry.Attrs[attrEncoding]; enc != "" {
 		base += " encoding " + literal(enc)
 	}
-	locale := localeClauses(d.entry.Attrs, r.plan.facts.major)
-	_, err := conn.Exec(ctx, base+locale)
-	if locale != "" && hasCode(err, codeInvalidArgument, codeWrongObject, codeUnsupported) {
-		cause := err
-		if _, err = conn.Exec(ctx, base); err == nil {
-			r.result.Problems = append(r.result.Problems, executors.Problem{
-				Path: d.entry.Path, Err: fmt.Errorf("the target does not know the locale of the original, sort orders may differ: %w", cause),
-			})
+	wanted := localeClauses(d.entry.Attrs, r.plan.facts.major)
+	var refused, err error
+	for _, locale := range []string{wanted, "", " lc_collate 'C' lc_ctype 'C'"} { // C goes with every encoding
+		if _, err = conn.Exec(ctx, base+locale); !hasCode(err, codeInvalidArgument, codeWrongObject, codeUnsupported) {
+			break
 		}
+		if refused == nil {
+			refused = err
+		}
+	}
+	if err == nil && refused != nil {
+		r.result.Problems = append(r.result.Problems, executors.Problem{
+			Path: d.entry.Path, Err: fmt.Errorf("the target does not know the locale of the original, sort orders may differ: %w", refused),
+		})
 	}
 	if hasCode(err, codeDenied) {
 		return fmt.Errorf("create database: %w; grant CREATEDB to the user, or have an empty database made and name it in the target", err)
@@ -97,6 +103,26 @@ func localeClauses(attrs map[string]string, major int) string {
 	add("lc_collate", attrs[attrCollate])
 	add("lc_ctype", attrs[attrCType])
 	return b.String()
+}
+
+// makeSchemas makes the schemas that entries lie in but the dump does not hold: a dump of chosen tables has none.
+func makeSchemas(ctx context.Context, conn *pgx.Conn, entries []archive.Entry) error {
+	known := map[string]bool{"": true, "public": true, "pg_catalog": true, "information_schema": true}
+	for _, e := range entries {
+		if e.Desc == "SCHEMA" {
+			known[e.Tag] = true
+		}
+	}
+	for _, e := range entries {
+		if known[e.Namespace] {
+			continue
+		}
+		known[e.Namespace] = true
+		if _, err := conn.Exec(ctx, "create schema "+ident(e.Namespace)); err != nil {
+			return fmt.Errorf("create schema %q: %w", e.Namespace, err)
+		}
+	}
+	return nil
 }
 
 // applyProperties brings back what belongs to the database itself: settings, grants and comment. The dump names the

@@ -79,7 +79,7 @@ func existing(path string) []string {
 	return []string{path}
 }
 
-var versionText = regexp.MustCompile(`\(PostgreSQL\) (\d+)(\.\d+)?`)
+var versionText = regexp.MustCompile(`\(PostgreSQL\) (\d+)((?:\.\d+)*)`)
 
 func toolVersion(ctx context.Context, path string) (tool, error) {
 	cmd := exec.CommandContext(ctx, path, "--version")

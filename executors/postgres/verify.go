@@ -63,7 +63,11 @@ func (x *Executor) verifyDump(ctx context.Context, r io.Reader) (int64, error) {
 		return counted.n, err
 	}
 	c := newChild(ctx, nil, t, "--file=/dev/null", "--exit-on-error")
-	return c.feed(ctx, io.MultiReader(front, counted))
+	n, err := c.feed(ctx, io.MultiReader(front, counted))
+	if err == nil && c.early {
+		err = errors.New("its last object ends before the dump does")
+	}
+	return n, err
 }
 
 func verifyGlobals(r io.Reader) (int64, error) {

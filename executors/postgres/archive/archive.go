@@ -62,9 +62,8 @@ func ReadHead(r io.Reader) (Head, error) {
 }
 
 func (d *decoder) head() Head {
-	if string(d.bytes(5)) != "PGDMP" {
-		d.fail(ErrNotArchive)
-		return Head{}
+	if magic := d.bytes(5); errors.Is(d.err, io.ErrUnexpectedEOF) || d.err == nil && string(magic) != "PGDMP" {
+		d.err = ErrNotArchive // even if it is only too short
 	}
 	major, minor := int(d.byte()), int(d.byte())
 	d.byte() // revision, without meaning for the layout
