@@ -102,7 +102,6 @@ const (
 	codeInUse           = "55006"
 	codeDenied          = "42501"
 	codeDuplicate       = "42P04"
-	codeAdminShutdown   = "57P01"
 	codeInvalidArgument = "22023"
 	codeWrongObject     = "42809"
 	codeUnsupported     = "0A000"
