@@ -17,7 +17,8 @@ import (
 // Level is how hard chunks are compressed.
 type Level string
 
-// The levels, from quickest to smallest. An empty level means Default.
+// The levels, from quickest to smallest. An empty level means Default, which is Fast today: measured on rows, text and
+// floats, the encoder's next step takes twice the time for 5 % fewer bytes, and the one after it is slower still and larger.
 const (
 	None    Level = "none"
 	Fast    Level = "fast"
@@ -27,6 +28,10 @@ const (
 
 // maxBlock is the largest block of a zstd frame, in bytes.
 const maxBlock = 128 << 10
+
+// window is how far back the encoder looks, in bytes. More gains nothing within chunks of usual size and costs each worker
+// twice as much memory.
+const window = 1 << 20
 
 // Overhead is the most by which a frame of n bytes exceeds them.
 func Overhead(n int) int { return 32 + 3*(n/maxBlock+2) }
@@ -48,7 +53,7 @@ func NewEncoder(level Level) (*Encoder, error) {
 		return nil, fmt.Errorf("compression %q is not known; use none, fast, default or better", level)
 	}
 	z, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(speed), zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false),
-		zstd.WithWindowSize(8<<20), zstd.WithSingleSegment(true))
+		zstd.WithWindowSize(window), zstd.WithSingleSegment(true))
 	if err != nil {
 		return nil, fmt.Errorf("make encoder: %w", err)
 	}
