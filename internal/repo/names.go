@@ -61,14 +61,15 @@ func checkPoint(address, id string) error {
 	return nil
 }
 
-// escape makes any string one segment of an object's name: bytes outside [A-Za-z0-9._-], and a dot at the beginning,
-// become "=" and two upper-case hex digits.
+// escape makes any string one segment of an object's name: bytes outside [A-Za-z0-9._-], a dot at either end
+// and an underscore after another become "=" and two upper-case hex digits.
 func escape(s string) string {
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {
 		c := s[i]
 		switch {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '_', c == '-', c == '.' && i > 0:
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-',
+			c == '_' && (i == 0 || s[i-1] != '_'), c == '.' && i > 0 && i < len(s)-1:
 			b.WriteByte(c)
 		default:
 			fmt.Fprintf(&b, "=%02X", c)
