@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -17,9 +18,10 @@ import (
 	"github.com/holdfast-io/holdfast/state/backend"
 )
 
-// catalogPolicy takes how many backups there are, the store's folder, and how many points each keeps.
+// catalogPolicy takes the store's folder, and how many points each backup keeps. The tenants are in a file of their own, as
+// range() makes no more than 1,024.
 const catalogPolicy = `locals {
-  names = toset([for i in range(%d) : format("tenant-%%05d", i)])
+  names = toset(jsondecode(file("tenants.json")))
 }
 store "main" {
   url = "file://%s"
@@ -53,7 +55,18 @@ func catalog(ctx context.Context, o options, work string) (string, error) {
 		return "", err
 	}
 	each := o.points / o.backups
-	text := fmt.Sprintf(catalogPolicy, o.backups, filepath.Join(work, "store"), each)
+	names := make([]string, o.backups)
+	for i := range names {
+		names[i] = fmt.Sprintf("tenant-%05d", i)
+	}
+	tenants, err := json.Marshal(names)
+	if err != nil {
+		return "", err
+	}
+	if err := os.WriteFile(filepath.Join(policyDir, "tenants.json"), tenants, 0o600); err != nil {
+		return "", err
+	}
+	text := fmt.Sprintf(catalogPolicy, filepath.Join(work, "store"), each)
 	if err := os.WriteFile(filepath.Join(policyDir, "fleet.hf.hcl"), []byte(text), 0o600); err != nil {
 		return "", err
 	}
