@@ -105,8 +105,10 @@ func (s *session) plan(pf *planFlags) (plan.Plan, error) {
 	})
 	if list.HasErrors() {
 		if s.json {
-			s.out.JSON(map[string]any{"type": "error", "format_version": "1.0", "reason": "error", "exit_code": codeError,
-				"message": "no plan can be made", "diagnostics": list})
+			s.out.JSON(map[string]any{
+				"type": "error", "format_version": "1.0", "reason": "error", "exit_code": codeError,
+				"message": "no plan can be made", "diagnostics": list,
+			})
 			return p, exitQuiet(codeError)
 		}
 		s.err.Diagnostics(list)

@@ -53,6 +53,7 @@ func (m *memory) write(name string, data []byte, create bool) error {
 func (m *memory) Put(_ context.Context, name string, data []byte) error {
 	return m.write(name, data, false)
 }
+
 func (m *memory) Create(_ context.Context, name string, data []byte) error {
 	return m.write(name, data, true)
 }
