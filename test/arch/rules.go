@@ -94,7 +94,6 @@ var Outside = []outsider{
 	{"github.com/hashicorp/hcl/v2", []string{"policy/lang/..."}},
 	{"github.com/jackc/pgx/v5", []string{"executors/postgres/...", "test/..."}},
 	{"github.com/klauspost/compress", []string{"internal/repo/...", "state/statefile"}},
-	{"github.com/pkg/xattr", []string{"executors/files/..."}},
 	{"github.com/pmezard/go-difflib", []string{"internal/cli"}},
 	{"github.com/robfig/cron/v3", []string{"policy/schedule"}},
 	{"github.com/zclconf/go-cty", []string{"policy/lang/..."}},
@@ -111,7 +110,6 @@ var Outside = []outsider{
 
 	// For tests alone. Files named _test.go are not looked at; these are the packages that only tests import.
 	{"github.com/google/go-cmp", []string{"internal/blob/blobtest", "executors/executortest", "test/..."}},
-	{"pgregory.net/rapid", []string{"internal/blob/blobtest", "executors/executortest", "test/..."}},
 }
 
 type outsider struct {
