@@ -3,14 +3,12 @@ package apply
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/holdfast-io/holdfast/executors"
 	"github.com/holdfast-io/holdfast/planner/plan"
-	"github.com/holdfast-io/holdfast/policy"
 	"github.com/holdfast-io/holdfast/state"
 )
 
@@ -152,160 +150,6 @@ func (w *walker) addPoint(ctx context.Context, address string, p state.RestorePo
 	})
 	if err != nil {
 		return fmt.Errorf("record restore point %s of %s (it is stored; the next apply adopts it): %w", p.ID, address, err)
-	}
-	return nil
-}
-
-// recover settles one action of a run that died: a point whose manifest is whole is adopted, anything else is discarded.
-func (w *walker) recover(ctx context.Context, a plan.Action) (result, error) {
-	res := result{}
-	if a.Store != "" && a.Point != "" {
-		repository, err := w.Repositories.Open(ctx, a.Store)
-		if err != nil {
-			return res, err
-		}
-		if res, err = w.settle(ctx, a, repository); err != nil {
-			return res, fmt.Errorf("recover %s of run %s: %w", a.Point, a.Run, err)
-		}
-	}
-	return res, w.book.update(ctx, func(c *state.Catalog) error {
-		settleRun(c, a)
-		return nil
-	})
-}
-
-func (w *walker) settle(ctx context.Context, a plan.Action, repository Repository) (result, error) {
-	known, expiring := false, false
-	w.book.read(func(c *state.Catalog) {
-		known = slices.ContainsFunc(c.Points[a.Address], func(p state.RestorePoint) bool { return p.ID == a.Point })
-		if run := runOf(c, a.Run); run != nil {
-			expiring = slices.ContainsFunc(run.Actions, func(ra state.RunAction) bool {
-				return ra.Kind == string(plan.Expire) && ra.Address == a.Address && ra.Point == a.Point
-			})
-		}
-	})
-	if known {
-		return result{point: a.Point}, nil
-	}
-	if !expiring {
-		found, ok, err := repository.Find(ctx, a.Address, a.Point)
-		if err != nil {
-			return result{}, err
-		}
-		if ok {
-			w.Events.ActionNote(a, "restore point "+a.Point+" is whole in the store; adopted")
-			point := restorePoint(a.Point, a.Store, repository.ID(), found)
-			return result{point: a.Point, bytes: found.Receipt.Size, stored: found.Receipt.Stored}, w.addPoint(ctx, a.Address, point)
-		}
-	}
-	w.Events.ActionNote(a, "what was left of "+a.Point+" is discarded")
-	return result{}, repository.DeletePoint(ctx, a.Address, a.Point)
-}
-
-// settleRun books the dead run's matching actions as interrupted, and the run itself when none is pending any more.
-func settleRun(c *state.Catalog, a plan.Action) {
-	run := runOf(c, a.Run)
-	if run == nil {
-		return
-	}
-	pending := false
-	for i := range run.Actions {
-		ra := &run.Actions[i]
-		if ra.Status == state.RunPending && ra.Address == a.Address && ra.Point == a.Point {
-			ra.Status, ra.Error = state.RunInterrupted, "the run died"
-		}
-		pending = pending || ra.Status == state.RunPending
-	}
-	if !pending {
-		run.Status = state.RunInterrupted
-		if run.Finished.IsZero() {
-			run.Finished = run.Started
-		}
-	}
-}
-
-// verify reads a copy back and keeps the evidence, good or bad.
-func (w *walker) verify(ctx context.Context, a plan.Action) (result, error) {
-	var point state.RestorePoint
-	w.book.read(func(c *state.Catalog) {
-		for _, p := range c.Points[a.Address] {
-			if p.ID == a.Point {
-				point = p
-			}
-		}
-	})
-	if point.ID == "" {
-		return result{skipped: "restore point " + a.Point + " is not in the catalog"}, nil
-	}
-	repository, err := w.Repositories.Open(ctx, a.Store)
-	if err != nil {
-		return result{}, err
-	}
-	v := Verifier{Executors: w.Executors, Log: w.Log}
-	b := w.Policy.Backups[a.Address]
-	kind := w.Policy.Sources[point.Source].Kind
-	proof, checked, err := v.Verify(ctx, repository, VerifyTarget{
-		Address: a.Address, Point: point, Store: a.Store, Backup: b, Kind: kind, Level: policy.VerifyLevel(a.Level),
-		Progress: func(n int64) { w.Events.ActionProgress(a, n, 0, a.Bytes) },
-	})
-	if proof.Level != "" {
-		proof.At, proof.Run = w.Now().UTC(), w.RunID
-		err = errors.Join(err, w.book.update(ctx, func(c *state.Catalog) error {
-			AddProof(c, a.Address, a.Point, a.Store, proof)
-			return nil
-		}))
-	}
-	return result{bytes: checked.Bytes}, err
-}
-
-// expire takes a point out of the catalog, then deletes its manifest: a crash in between leaves an object that the next
-// run deletes, never a catalogued point without data.
-func (w *walker) expire(ctx context.Context, a plan.Action) (result, error) {
-	repository, err := w.Repositories.Open(ctx, a.Store)
-	if err != nil {
-		return result{}, err
-	}
-	var size, stored int64
-	allowed := false
-	err = w.book.update(ctx, func(c *state.Catalog) error {
-		allowed = len(w.StillExpires(c, w.Now(), []plan.Action{a})) == 1
-		if !allowed {
-			return nil
-		}
-		if err := elsewhere(c, a, repository.ID()); err != nil {
-			return err
-		}
-		c.Points[a.Address] = slices.DeleteFunc(slices.Clone(c.Points[a.Address]), func(p state.RestorePoint) bool {
-			if p.ID == a.Point {
-				size = p.Size
-				for _, copied := range p.Copies {
-					stored += copied.Stored
-				}
-			}
-			return p.ID == a.Point
-		})
-		return nil
-	})
-	if err != nil {
-		return result{}, fmt.Errorf("expire %s of %s: %w", a.Point, a.Address, err)
-	}
-	if !allowed {
-		return result{skipped: "retention keeps the restore point now"}, nil
-	}
-	if err := repository.DeletePoint(ctx, a.Address, a.Point); err != nil {
-		return result{unfinished: true}, fmt.Errorf("delete the manifest of %s (it has left the catalog; the next apply tries again): %w", a.Point, err)
-	}
-	return result{bytes: size, stored: stored}, nil
-}
-
-// elsewhere refuses to delete by name in a repository that does not hold the copy.
-func elsewhere(c *state.Catalog, a plan.Action, repository string) error {
-	for _, p := range c.Points[a.Address] {
-		for _, copied := range p.Copies {
-			if p.ID == a.Point && copied.Store == a.Store && copied.Repository != repository {
-				return fmt.Errorf("%s holds repository %s, the copy is in %s: the store was swapped for another", a.Store, repository, copied.Repository)
-			}
-		}
 	}
 	return nil
 }

@@ -10,9 +10,44 @@ import (
 	"strings"
 
 	"github.com/holdfast-io/holdfast/executors"
+	"github.com/holdfast-io/holdfast/planner/plan"
 	"github.com/holdfast-io/holdfast/policy"
 	"github.com/holdfast-io/holdfast/state"
 )
+
+// verify reads a copy back and keeps the evidence, good or bad.
+func (w *walker) verify(ctx context.Context, a plan.Action) (result, error) {
+	var point state.RestorePoint
+	w.book.read(func(c *state.Catalog) {
+		for _, p := range c.Points[a.Address] {
+			if p.ID == a.Point {
+				point = p
+			}
+		}
+	})
+	if point.ID == "" {
+		return result{skipped: "restore point " + a.Point + " is not in the catalog"}, nil
+	}
+	repository, err := w.Repositories.Open(ctx, a.Store)
+	if err != nil {
+		return result{}, err
+	}
+	v := Verifier{Executors: w.Executors, Log: w.Log}
+	b := w.Policy.Backups[a.Address]
+	kind := w.Policy.Sources[point.Source].Kind
+	proof, checked, err := v.Verify(ctx, repository, VerifyTarget{
+		Address: a.Address, Point: point, Store: a.Store, Backup: b, Kind: kind, Level: policy.VerifyLevel(a.Level),
+		Progress: func(n int64) { w.Events.ActionProgress(a, n, 0, a.Bytes) },
+	})
+	if proof.Level != "" {
+		proof.At, proof.Run = w.Now().UTC(), w.RunID
+		err = errors.Join(err, w.book.update(ctx, func(c *state.Catalog) error {
+			AddProof(c, a.Address, a.Point, a.Store, proof)
+			return nil
+		}))
+	}
+	return result{bytes: checked.Bytes}, err
+}
 
 // Verifier reads copies back. It commits nothing.
 type Verifier struct {
