@@ -31,7 +31,7 @@ func (a *app) planFlags(f *flags) *planFlags {
 		at:         f.string("at", "TIME", "", "plan for this moment instead of now, as 2026-11-22T02:00:00Z"),
 		targets:    f.list("target", "ADDRESS", "limit the plan to this object and what it needs"),
 		force:      f.list("force", "ADDRESS", "back this up now, due or not"),
-		refresh:    f.choice("refresh", "none", "look at stores and sources first; this version plans from the catalog", "none"),
+		refresh:    f.choice("refresh", "none", "look at stores and sources first; this version always plans from the catalog", "none", "list", "deep"),
 		jsonInto:   f.string("json-into", "FILE", "", "also write the plan as JSON to FILE"),
 		markdown:   f.string("markdown-into", "FILE", "", "also write the plan as Markdown to FILE"),
 	}
@@ -95,6 +95,9 @@ func exitcodeOn(kinds string) (map[string]bool, error) {
 
 // plan computes the plan of the session's policy and catalog.
 func (s *session) plan(pf *planFlags) (plan.Plan, error) {
+	if *pf.refresh != "none" {
+		return plan.Plan{}, usageError("-refresh=%s is not available in this version; plans are made from the catalog (-refresh=none)", *pf.refresh)
+	}
 	now, err := s.moment(*pf.at)
 	if err != nil {
 		return plan.Plan{}, err

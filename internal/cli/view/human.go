@@ -20,22 +20,27 @@ func Bytes(n int64) string {
 	return fmt.Sprintf("%.1f %ciB", f, units[i])
 }
 
-// Duration writes a span as a person would: 3.2s, 4m10s, 5h20m, 3d4h.
+// Duration writes a span as a person would, by its two largest units: 3.2s, 4m10s, 5h20m, 3d4h.
 func Duration(d time.Duration) string {
-	switch d = d.Abs(); {
+	d = d.Abs()
+	switch {
 	case d < time.Minute:
 		return d.Round(100 * time.Millisecond).String()
 	case d < time.Hour:
-		return strings.TrimSuffix(d.Round(time.Second).String(), "0s")
+		return twoUnits(d.Round(time.Second), time.Minute, "m", time.Second, "s")
 	case d < 24*time.Hour:
-		return strings.TrimSuffix(d.Round(time.Minute).String(), "0s")
+		return twoUnits(d.Round(time.Minute), time.Hour, "h", time.Minute, "m")
 	default:
-		days := d / (24 * time.Hour)
-		if hours := (d % (24 * time.Hour)) / time.Hour; hours > 0 {
-			return fmt.Sprintf("%dd%dh", days, hours)
-		}
-		return fmt.Sprintf("%dd", days)
+		return twoUnits(d, 24*time.Hour, "d", time.Hour, "h")
 	}
+}
+
+func twoUnits(d, large time.Duration, largeName string, small time.Duration, smallName string) string {
+	text := fmt.Sprint(int64(d/large)) + largeName
+	if rest := d % large / small; rest > 0 {
+		text += fmt.Sprint(int64(rest)) + smallName
+	}
+	return text
 }
 
 // Time writes a moment in UTC to the second.
