@@ -123,7 +123,7 @@ func TestTwoWritersAtOnce(t *testing.T) {
 	want := map[string][]file{}
 	for i := range 4 {
 		point := fmt.Sprint("p", i)
-		files := []file{{"shared", shared, "1"}, {"own", random(uint64(10+i), 3<<20), "1"}}
+		files := []file{{"shared", shared, "1"}, {"own", random(uint64(10+i), 3<<20), point}}
 		r := open(t, b, k.id)
 		group.Go(func() {
 			_, _, err := tryBackup(t.Context(), r, options(point), files)
