@@ -175,8 +175,12 @@ func unproven(c state.Copy, level policy.VerifyLevel) string {
 	if len(c.Proofs) > 0 && !c.Verified() {
 		return "its last verification failed"
 	}
+	enough := level.Rank()
+	if level == policy.VerifyStored {
+		enough = policy.VerifyAdded.Rank()
+	}
 	for _, proof := range c.Proofs {
-		if proof.OK && policy.VerifyLevel(proof.Level).Rank() >= level.Rank() {
+		if proof.OK && policy.VerifyLevel(proof.Level).Rank() >= enough {
 			return ""
 		}
 	}

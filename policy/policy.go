@@ -6,6 +6,7 @@ package policy
 
 import (
 	"path"
+	"slices"
 	"time"
 )
 
@@ -162,24 +163,21 @@ type VerifyLevel string
 
 // The levels, from weakest to strongest.
 const (
-	VerifyNone   VerifyLevel = "none"
+	VerifyNone VerifyLevel = "none"
+	// VerifyAdded is how far holdfast itself goes after most backups when the policy says stored: every byte that the copy
+	// added is hashed, and what was hashed before, not long ago, is there in its full size. A policy cannot ask for it.
+	VerifyAdded  VerifyLevel = "added"
 	VerifyStored VerifyLevel = "stored" // the hash of every stored byte; needs no key
 	VerifyRead   VerifyLevel = "read"   // decrypted, decompressed, every chunk id, the content decoded by its executor
 )
 
-// Rank orders levels: none 0, stored 1, read 2; -1 for anything else.
+// Rank orders levels: none 0, added 1, stored 2, read 3; -1 for anything else.
 func (l VerifyLevel) Rank() int {
-	switch l {
-	case VerifyNone:
-		return 0
-	case VerifyStored:
-		return 1
-	case VerifyRead:
-		return 2
-	default:
-		return -1
-	}
+	return slices.Index([]VerifyLevel{VerifyNone, VerifyAdded, VerifyStored, VerifyRead}, l)
 }
+
+// Reread is how long a stored byte that was read back counts as proven, when later copies that need it are verified.
+const Reread = 7 * 24 * time.Hour
 
 // Verify says how each new copy is proven. After defaults to stored.
 type Verify struct {

@@ -117,8 +117,8 @@ func TestMethodAndRank(t *testing.T) {
 	if (policy.Backup{}).Method() != "files" || (policy.Backup{Logical: &policy.Logical{}}).Method() != "logical" {
 		t.Error("method")
 	}
-	got := []int{policy.VerifyNone.Rank(), policy.VerifyStored.Rank(), policy.VerifyRead.Rank(), policy.VerifyLevel("x").Rank()}
-	if diff := cmp.Diff([]int{0, 1, 2, -1}, got); diff != "" {
+	got := []int{policy.VerifyNone.Rank(), policy.VerifyAdded.Rank(), policy.VerifyStored.Rank(), policy.VerifyRead.Rank(), policy.VerifyLevel("x").Rank()}
+	if diff := cmp.Diff([]int{0, 1, 2, 3, -1}, got); diff != "" {
 		t.Errorf("ranks (-want +got):\n%s", diff)
 	}
 }

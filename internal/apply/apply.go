@@ -39,8 +39,9 @@ type Repository interface {
 	Find(ctx context.Context, address, point string) (found Found, ok bool, err error)
 	// Supply opens a restore point for reading.
 	Supply(ctx context.Context, address, point string) (executors.Supply, error)
-	// VerifyStored compares the hash of every stored byte that the points need. Each string names a damaged object and how.
-	VerifyStored(ctx context.Context, points []PointCopy, progress func(bytes int64)) (Checked, error)
+	// VerifyStored compares the hash of every stored byte that the points need. What proven points need too is only looked
+	// for, by name and size.
+	VerifyStored(ctx context.Context, points, proven []PointCopy, progress func(bytes int64)) (Checked, error)
 	// VerifyRead decrypts and decodes every chunk of one point.
 	VerifyRead(ctx context.Context, address, point string, progress func(bytes int64)) (Checked, error)
 	// DeletePoint deletes a point's manifest and what goes with it. An absent point is not an error.

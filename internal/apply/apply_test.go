@@ -139,8 +139,8 @@ func (s *fakeStore) Find(_ context.Context, address, point string) (apply.Found,
 	return f, ok, nil
 }
 
-func (s *fakeStore) VerifyStored(context.Context, []apply.PointCopy, func(int64)) (apply.Checked, error) {
-	s.tell("verify")
+func (s *fakeStore) VerifyStored(_ context.Context, _, proven []apply.PointCopy, _ func(int64)) (apply.Checked, error) {
+	s.tell("verify, %d proven before", len(proven))
 	return apply.Checked{Bytes: 1, Damage: s.damage}, nil
 }
 
@@ -195,7 +195,7 @@ func TestBackupIsStoredBeforeItIsCatalogued(t *testing.T) {
 	if err != nil || out.Run.Status != state.RunOK {
 		t.Fatalf("run: %+v, %v", out, err)
 	}
-	if diff := cmp.Diff([]string{"manifest point-r1 (in catalog: false)", "verify"}, w.log); diff != "" {
+	if diff := cmp.Diff([]string{"manifest point-r1 (in catalog: false)", "verify, 0 proven before"}, w.log); diff != "" {
 		t.Errorf("order (-want +got):\n%s", diff)
 	}
 	p := w.catalog().Points["backup.a"][0]
@@ -344,6 +344,42 @@ func TestDamageIsEvidenceAndFailure(t *testing.T) {
 	p := w.catalog().Points["backup.a"][0]
 	if p.Verified() || len(p.Copies[0].Proofs) != 1 || !strings.Contains(p.Copies[0].Proofs[0].Error, "packs/aa/aa") {
 		t.Errorf("proofs %+v", p.Copies[0].Proofs)
+	}
+}
+
+// A verification after a backup rests on earlier evidence, but never on evidence that is older than a week.
+func TestVerifyOnTopOfRecentEvidence(t *testing.T) {
+	w := newWorld(t)
+	verify := verifyAfter("backup.a")
+	verify.Reason = plan.ReasonVerifyAfter
+	start := now
+	t.Cleanup(func() { now = start })
+	levels := func() (l []string) {
+		for _, p := range w.catalog().Points["backup.a"] {
+			l = append(l, p.Copies[0].Proofs[0].Level)
+		}
+		return l
+	}
+	for i, day := range []int{0, 1, 6, 8, 9} {
+		now = start.AddDate(0, 0, day)
+		action := backupOf("backup.a")
+		action.Slot = now
+		if out, err := w.run(t.Context(), fmt.Sprint("r", i), action, verify); err != nil || out.Run.Status != state.RunOK {
+			t.Fatalf("run %+v, %v", out.Run, err)
+		}
+	}
+	if diff := cmp.Diff([]string{"stored", "added", "added", "stored", "added"}, levels()); diff != "" {
+		t.Errorf("levels (-want +got):\n%s", diff)
+	}
+	var told []string
+	for _, l := range w.log {
+		if strings.HasPrefix(l, "verify") {
+			told = append(told, l)
+		}
+	}
+	want := []string{"verify, 0 proven before", "verify, 1 proven before", "verify, 2 proven before", "verify, 0 proven before", "verify, 1 proven before"}
+	if diff := cmp.Diff(want, told); diff != "" {
+		t.Errorf("evidence (-want +got):\n%s", diff)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/holdfast-io/holdfast/executors"
 	"github.com/holdfast-io/holdfast/planner/plan"
@@ -32,11 +33,18 @@ func (w *walker) verify(ctx context.Context, a plan.Action) (result, error) {
 	if err != nil {
 		return result{}, err
 	}
+	level, proven := policy.VerifyLevel(a.Level), []PointCopy(nil)
+	if a.Reason == plan.ReasonVerifyAfter && level == policy.VerifyStored {
+		w.book.read(func(c *state.Catalog) { proven = recentlyProven(c.Points[a.Address], a, w.Now()) })
+		if len(proven) > 0 {
+			level = policy.VerifyAdded
+		}
+	}
 	v := Verifier{Executors: w.Executors, Log: w.Log}
 	b := w.Policy.Backups[a.Address]
 	kind := w.Policy.Sources[point.Source].Kind
 	proof, checked, err := v.Verify(ctx, repository, VerifyTarget{
-		Address: a.Address, Point: point, Store: a.Store, Backup: b, Kind: kind, Level: policy.VerifyLevel(a.Level),
+		Address: a.Address, Point: point, Store: a.Store, Backup: b, Kind: kind, Level: level, Proven: proven,
 		Progress: func(n int64) { w.Events.ActionProgress(a, n, 0, a.Bytes) },
 	})
 	if proof.Level != "" {
@@ -47,6 +55,26 @@ func (w *walker) verify(ctx context.Context, a plan.Action) (result, error) {
 		}))
 	}
 	return result{bytes: checked.Bytes}, err
+}
+
+// recentlyProven returns earlier points of a backup that vouch for what they stored: one whose every byte was read back
+// within policy.Reread, and those after it that were proven on top of it. Without such a one it returns nothing: then
+// everything is read again, so that no byte's evidence gets older than that.
+func recentlyProven(points []state.RestorePoint, a plan.Action, now time.Time) []PointCopy {
+	var proven []PointCopy
+	for _, p := range slices.Backward(points) {
+		copied, ok := copyIn(p, a.Store)
+		if p.ID == a.Point || !ok || !copied.Verified() {
+			continue
+		}
+		proven = append(proven, PointCopy{a.Address, p.ID, copied.Manifest, copied.Summary})
+		for _, proof := range copied.Proofs {
+			if proof.OK && policy.VerifyLevel(proof.Level).Rank() >= policy.VerifyStored.Rank() && now.Sub(proof.At) < policy.Reread {
+				return proven
+			}
+		}
+	}
+	return nil
 }
 
 // Verifier reads copies back. It commits nothing.
@@ -63,6 +91,7 @@ type VerifyTarget struct {
 	Backup   policy.Backup // zero when the policy does not declare it any more
 	Kind     policy.SourceKind
 	Level    policy.VerifyLevel
+	Proven   []PointCopy // level added: points of the same store that were read back not long ago
 	Progress func(bytes int64)
 }
 
@@ -86,8 +115,8 @@ func (v Verifier) Verify(ctx context.Context, repository Repository, t VerifyTar
 	var checked Checked
 	var err error
 	switch t.Level {
-	case policy.VerifyStored:
-		checked, err = repository.VerifyStored(ctx, []PointCopy{{t.Address, t.Point.ID, copied.Manifest, copied.Summary}}, t.Progress)
+	case policy.VerifyStored, policy.VerifyAdded:
+		checked, err = repository.VerifyStored(ctx, []PointCopy{{t.Address, t.Point.ID, copied.Manifest, copied.Summary}}, t.Proven, t.Progress)
 	case policy.VerifyRead:
 		checked, err = v.read(ctx, repository, t)
 	default:

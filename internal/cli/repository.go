@@ -114,23 +114,27 @@ func (s supply) Meta() map[string]string {
 }
 
 // VerifyStored implements apply.Repository.
-func (r *repository) VerifyStored(ctx context.Context, points []apply.PointCopy, progress func(int64)) (apply.Checked, error) {
-	o := repo.VerifyOptions{Progress: func(p repo.VerifyProgress) { progress(p.Bytes) }}
-	for _, p := range points {
-		o.Points = append(o.Points, repo.PointCheck{Address: p.Address, ID: p.Point, ManifestSHA: p.Manifest, SummarySHA: p.Summary})
-	}
-	report, err := r.Repository.VerifyStored(ctx, o)
-	return r.checked(report), err
+func (r *repository) VerifyStored(ctx context.Context, points, proven []apply.PointCopy, progress func(int64)) (apply.Checked, error) {
+	return r.verifyStored(ctx, repo.VerifyOptions{Points: checks(points), Proven: checks(proven)}, progress)
 }
 
 // VerifyAll reads back every object of the store.
 func (r *repository) VerifyAll(ctx context.Context, points []apply.PointCopy, progress func(int64)) (apply.Checked, error) {
-	o := repo.VerifyOptions{All: true, Progress: func(p repo.VerifyProgress) { progress(p.Bytes) }}
-	for _, p := range points {
-		o.Points = append(o.Points, repo.PointCheck{Address: p.Address, ID: p.Point, ManifestSHA: p.Manifest, SummarySHA: p.Summary})
-	}
+	return r.verifyStored(ctx, repo.VerifyOptions{Points: checks(points), All: true}, progress)
+}
+
+func (r *repository) verifyStored(ctx context.Context, o repo.VerifyOptions, progress func(int64)) (apply.Checked, error) {
+	o.Progress = func(p repo.VerifyProgress) { progress(p.Bytes) }
 	report, err := r.Repository.VerifyStored(ctx, o)
 	return r.checked(report), err
+}
+
+func checks(points []apply.PointCopy) []repo.PointCheck {
+	list := make([]repo.PointCheck, len(points))
+	for i, p := range points {
+		list[i] = repo.PointCheck{Address: p.Address, ID: p.Point, ManifestSHA: p.Manifest, SummarySHA: p.Summary}
+	}
+	return list
 }
 
 // VerifyRead implements apply.Repository.

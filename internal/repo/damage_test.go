@@ -54,6 +54,52 @@ func TestVerifyOfSoundStore(t *testing.T) {
 	}
 }
 
+// What a proven point shares is not read again; what a point added is, and nothing may be missing or cut short.
+func TestVerifyOnTopOfProvenPoints(t *testing.T) {
+	b, k := damagedStore(t)
+	before := b.names("packs/")
+	files := append(damageFiles(), file{"d", random(9, 1<<20), "1"})
+	backup(t, open(t, b, k.id), "p2", files)
+	o := repo.VerifyOptions{
+		Points: []repo.PointCheck{{Address: address, ID: "p2"}}, Proven: []repo.PointCheck{{Address: address, ID: "p1"}, {Address: address, ID: "gone"}},
+	}
+	var shared, added int64
+	for _, name := range b.names("packs/") {
+		if size := int64(len(b.objects[name])); slices.Contains(before, name) {
+			shared += size
+		} else {
+			added += size
+		}
+	}
+	report, err := open(t, b, k.id).VerifyStored(t.Context(), o)
+	if err != nil || len(report.Damaged) > 0 || report.Bytes < added || report.Bytes > added+shared/2 {
+		t.Errorf("%v, %+v; %d bytes are shared, %d added", err, report, shared, added)
+	}
+	for name, damage := range map[string]func(*memory, string){
+		"missing": func(b *memory, name string) { delete(b.objects, name) },
+		"cut":     func(b *memory, name string) { b.objects[name] = b.objects[name][:100] },
+	} {
+		broken := b.clone()
+		damage(broken, before[0])
+		report, err := open(t, broken, k.id).VerifyStored(t.Context(), o)
+		if err != nil || !slices.Contains(objectsOf(report.Damaged), before[0]) {
+			t.Errorf("%s: %v, %+v; want it to name %s", name, err, report.Damaged, before[0])
+		}
+	}
+	// A proven point whose summary is damaged vouches for nothing.
+	broken := b.clone()
+	broken.objects[before[0]][50] ^= 1
+	for _, name := range broken.names("points/") {
+		if strings.HasSuffix(name, "p1.summary") {
+			broken.objects[name][50] ^= 1
+		}
+	}
+	report, err = open(t, broken, k.id).VerifyStored(t.Context(), o)
+	if err != nil || !slices.Contains(objectsOf(report.Damaged), before[0]) {
+		t.Errorf("behind a damaged summary: %v, %+v; want it to name %s", err, report.Damaged, before[0])
+	}
+}
+
 // TestFlippedByte flips a byte at the beginning, in the middle and at the end of every object a point needs: verification
 // names the object, and reading never hands out wrong content.
 func TestFlippedByte(t *testing.T) {

@@ -189,7 +189,7 @@ var registry = []Block{
 				Attributes: []Attribute{
 					{
 						Name: "after", Type: TypeString, Default: `"stored"`, Enum: []string{"none", "stored", "read"}, EnumLater: []string{"restore"},
-						Doc: "`stored` compares the hash of every stored byte and needs no key; `read` decrypts and decodes everything.",
+						Doc: "`stored` compares the hash of every stored byte and needs no key (bytes that earlier copies share and that were read back in the last 7 days are only looked for: `points` then says `added`); `read` decrypts and decodes everything, each time.",
 					},
 				},
 				Blocks: []Block{{Type: "restore", Unavailable: true, Doc: "Restore to a scratch server, on its own schedule."}, {Type: "check", Named: true, Repeatable: true, Unavailable: true, Doc: "A query whose answer is checked."}},
