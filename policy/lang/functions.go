@@ -34,9 +34,9 @@ var pure = map[string]function.Function{
 	"jsondecode": stdlib.JSONDecodeFunc, "jsonencode": stdlib.JSONEncodeFunc, "md5": md5Func, "sha256": sha256Func,
 	"urlencode": urlEncodeFunc, "yamldecode": ctyyaml.YAMLDecodeFunc, "yamlencode": ctyyaml.YAMLEncodeFunc,
 
-	"can": tryfunc.CanFunc, "tobool": stdlib.MakeToFunc(cty.Bool), "tolist": stdlib.MakeToFunc(cty.List(cty.DynamicPseudoType)),
+	"can": tryfunc.CanFunc, "tobool": stdlib.MakeToFunc(cty.Bool), "tolist": quickTo(cty.List, cty.ListVal),
 	"tomap": stdlib.MakeToFunc(cty.Map(cty.DynamicPseudoType)), "tonumber": stdlib.MakeToFunc(cty.Number),
-	"toset": stdlib.MakeToFunc(cty.Set(cty.DynamicPseudoType)), "tostring": stdlib.MakeToFunc(cty.String),
+	"toset": quickTo(cty.Set, cty.SetVal), "tostring": stdlib.MakeToFunc(cty.String),
 	"try": tryfunc.TryFunc, "type": typeFunc,
 
 	"basename": pathFunc(basename), "dirname": pathFunc(dirname), "timeadd": stdlib.TimeAddFunc,

@@ -22,6 +22,8 @@ type scanner struct {
 
 	arena strings.Builder // unique strings, one block after another
 	seen  [4096]string    // recently seen repeated strings, by hash
+
+	scratch []byte // holds a string that had escapes
 }
 
 func (s *scanner) fail(what string) {
@@ -101,8 +103,33 @@ func (s *scanner) bytes() []byte {
 	return s.escaped(start)
 }
 
-// escaped reads a string that holds escapes or more than ASCII; start is behind its opening quote.
+// quoted reads a string of plain bytes and of escaped quotes and backslashes, as the addresses of for_each are; start is
+// behind its opening quote. ok is false, and nothing is consumed, for any other string.
+func (s *scanner) quoted(start int) (text []byte, ok bool) {
+	s.scratch = s.scratch[:0]
+	for pos := start; pos < len(s.data); pos++ {
+		switch c := s.data[pos]; {
+		case c == '"':
+			s.pos = pos + 1
+			return s.scratch, true
+		case plainByte[c]:
+			s.scratch = append(s.scratch, c)
+		case c == '\\' && pos+1 < len(s.data) && (s.data[pos+1] == '"' || s.data[pos+1] == '\\'):
+			pos++
+			s.scratch = append(s.scratch, s.data[pos])
+		default:
+			return nil, false
+		}
+	}
+	return nil, false
+}
+
+// escaped reads a string that holds escapes or more than ASCII; start is behind its opening quote. The result is valid
+// until the next string is read.
 func (s *scanner) escaped(start int) []byte {
+	if text, ok := s.quoted(start); ok {
+		return text
+	}
 	for s.pos = start; s.pos < len(s.data); s.pos++ {
 		switch s.data[s.pos] {
 		case '\\':
