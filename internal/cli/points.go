@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -81,21 +82,25 @@ type listedPoint struct {
 	KeptBy   []string `json:"kept_by,omitempty"`
 }
 
-func allPoints(c *state.Catalog, only string) []listedPoint {
-	listed := []listedPoint{}
-	for _, address := range slices.Sorted(maps.Keys(c.Points)) {
-		if only != "" && only != address {
-			continue
-		}
-		for _, p := range c.Points[address] {
-			l := listedPoint{Address: address, RestorePoint: p, Verified: p.Verified()}
-			for _, copied := range p.Copies {
-				l.Stored += copied.Stored
+// listed yields the restore points of one backup, or of all, in order: a catalog may hold a million.
+func (s *session) listed(only string) iter.Seq[listedPoint] {
+	return func(yield func(listedPoint) bool) {
+		for _, address := range slices.Sorted(maps.Keys(s.catalog.Points)) {
+			if only != "" && only != address {
+				continue
 			}
-			listed = append(listed, l)
+			kept := s.keepers(address, s.Now())
+			for _, p := range s.catalog.Points[address] {
+				l := listedPoint{Address: address, RestorePoint: p, Verified: p.Verified(), KeptBy: kept[p.ID]}
+				for _, copied := range p.Copies {
+					l.Stored += copied.Stored
+				}
+				if !yield(l) {
+					return
+				}
+			}
 		}
 	}
-	return listed
 }
 
 // keepers tells for each point of a backup which rules keep it.
@@ -112,26 +117,18 @@ func (s *session) keepers(address string, now time.Time) map[string][]string {
 }
 
 func (s *session) points(address string) error {
-	listed := allPoints(s.catalog, address)
-	kept := map[string]map[string][]string{}
-	for i, l := range listed {
-		if _, ok := kept[l.Address]; !ok {
-			kept[l.Address] = s.keepers(l.Address, s.Now())
-		}
-		listed[i].KeptBy = kept[l.Address][l.ID]
-	}
 	if s.json {
-		return s.out.Document(map[string]any{"format_version": "1.0", "points": listed})
+		return view.List(s.out, "points", s.listed(address))
 	}
-	if len(listed) == 0 {
+	var rows [][]string
+	for l := range s.listed(address) {
+		rows = append(rows, []string{
+			l.Address, l.ID, view.Time(l.Time), view.Bytes(l.Size), view.Bytes(l.Stored), s.proven(l.RestorePoint), strings.Join(l.KeptBy, ", "),
+		})
+	}
+	if len(rows) == 0 {
 		fmt.Fprintln(s.out, "There are no restore points yet.")
 		return nil
-	}
-	rows := make([][]string, len(listed))
-	for i, l := range listed {
-		rows[i] = []string{
-			l.Address, l.ID, view.Time(l.Time), view.Bytes(l.Size), view.Bytes(l.Stored), s.proven(l.RestorePoint), strings.Join(l.KeptBy, ", "),
-		}
 	}
 	s.out.Table([]string{"BACKUP", "POINT", "TIME (UTC)", "SIZE", "STORED", "PROVEN", "KEPT BY"}, rows)
 	return nil

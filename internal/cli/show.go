@@ -58,8 +58,9 @@ func (s *session) showState() error {
 		if c.Objects == nil {
 			c.Objects = map[string]state.Object{}
 		}
+		points := slices.AppendSeq([]listedPoint{}, s.listed(""))
 		return s.out.Document(map[string]any{
-			"format_version": "1.0", "lineage": c.Lineage, "serial": c.Serial, "objects": c.Objects, "points": allPoints(c, ""), "runs": c.Runs,
+			"format_version": "1.0", "lineage": c.Lineage, "serial": c.Serial, "objects": c.Objects, "points": points, "runs": c.Runs,
 		})
 	}
 	if c.Serial == 0 {

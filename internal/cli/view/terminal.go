@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"iter"
 	"os"
 	"strings"
 	"sync"
@@ -89,6 +90,32 @@ func (t *Terminal) Document(v any) error {
 	if err == nil {
 		_, err = t.Write(append(data, '\n'))
 	}
+	return err
+}
+
+// List prints a document that holds one list, item after item, so that its length does not matter to memory.
+func List[T any](t *Terminal, name string, items iter.Seq[T]) error {
+	const flushAt = 1 << 20
+	out := fmt.Appendf(nil, "{\n  \"format_version\": \"1.0\",\n  %q: [", name)
+	separator := "\n    "
+	for item := range items {
+		data, err := json.MarshalIndent(item, "    ", "  ")
+		if err != nil {
+			return err
+		}
+		out = append(append(out, separator...), data...)
+		separator = ",\n    "
+		if len(out) >= flushAt {
+			if _, err := t.Write(out); err != nil {
+				return err
+			}
+			out = out[:0]
+		}
+	}
+	if separator[0] == ',' {
+		out = append(out, "\n  "...)
+	}
+	_, err := t.Write(append(out, "]\n}\n"...))
 	return err
 }
 

@@ -2,6 +2,7 @@ package view
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -149,5 +150,22 @@ backup.a: backed up after 20s: restore point p1, 100.0 MiB read, 20.0 MiB stored
 	}
 	if diff := cmp.Diff([]string{"action_start", "action_progress", "action_note", "action_complete"}, kinds); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)
+	}
+}
+
+// A list is the same document whether it is made at once or item by item.
+func TestList(t *testing.T) {
+	for _, items := range [][]map[string]int{{}, {{"a": 1}}, {{"a": 1}, {"a": 2, "b": 3}}} {
+		out, streamed := capture(nil)
+		if err := List(out, "points", slices.Values(items)); err != nil {
+			t.Fatal(err)
+		}
+		out, whole := capture(nil)
+		if err := out.Document(map[string]any{"format_version": "1.0", "points": items}); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(whole.String(), streamed.String()); diff != "" {
+			t.Errorf("%d items (-whole +streamed):\n%s", len(items), diff)
+		}
 	}
 }
