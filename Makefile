@@ -33,7 +33,7 @@ demo: setup build ## the main job on real data: back up, change, damage, verify,
 
 .PHONY: test
 test: setup build ## every test that takes seconds, real servers included
-	go test ./...
+	go test -timeout 20m ./...
 
 .PHONY: test-long
 test-long: setup build ## the same tests with more cases, more crashes, more data
