@@ -290,7 +290,8 @@ func (s *session) failures(o apply.Outcome) error {
 	var lines []string
 	for _, ra := range o.Run.Actions {
 		if ra.Status == state.RunFailed || ra.Status == state.RunPending {
-			lines = append(lines, fmt.Sprintf("%s %s: %s", ra.Kind, ra.Address, ra.Error))
+			subject := ra.Kind + " " + ra.Address + ": "
+			lines = append(lines, subject+strings.TrimPrefix(ra.Error, subject))
 		}
 	}
 	return fmt.Errorf("%d of %d actions failed:\n  %s", len(lines), len(o.Run.Actions), strings.Join(lines, "\n  "))

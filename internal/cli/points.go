@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/holdfast-io/holdfast/internal/cli/view"
+	"github.com/holdfast-io/holdfast/policy"
 	"github.com/holdfast-io/holdfast/policy/retention"
 	"github.com/holdfast-io/holdfast/state"
 )
@@ -134,25 +135,24 @@ func (s *session) points(address string) error {
 	return nil
 }
 
-// proven says in a few words what the evidence for a point is.
+// proven says in a word what the evidence for a point is: that its newest verification failed, or the furthest that succeeded.
 func (s *session) proven(p state.RestorePoint) string {
 	if p.Incomplete {
 		return s.out.Red("incomplete")
 	}
-	best := state.Proof{}
+	if slices.ContainsFunc(p.Copies, damagedCopy) {
+		return s.out.Red("damaged")
+	}
+	best := policy.VerifyNone
 	for _, copied := range p.Copies {
 		for _, proof := range copied.Proofs {
-			if proof.At.After(best.At) {
-				best = proof
+			if level := policy.VerifyLevel(proof.Level); proof.OK && level.Rank() > best.Rank() {
+				best = level
 			}
 		}
 	}
-	switch {
-	case best.Level == "":
+	if best == policy.VerifyNone {
 		return s.out.Yellow("not verified")
-	case !best.OK:
-		return s.out.Red("damaged")
-	default:
-		return s.out.Green(best.Level)
 	}
+	return s.out.Green(string(best))
 }

@@ -175,7 +175,7 @@ func (s *session) showPreview(address string, p state.RestorePoint, c state.Copy
 	fmt.Fprintf(s.out, "  restore point  %s (%s UTC, %s old, %s)\n", p.ID, view.Time(p.Time), view.Duration(s.Now().Sub(p.Time)), s.proven(p))
 	fmt.Fprintf(s.out, "  from           %s\n", c.Store)
 	fmt.Fprintf(s.out, "  to             %s\n", v.Target)
-	fmt.Fprintf(s.out, "  writes         %d items, %s\n", v.Items, view.Bytes(v.Bytes))
+	fmt.Fprintf(s.out, "  writes         %d %s, %s\n", v.Items, plural(int(v.Items), "item", "items"), view.Bytes(v.Bytes))
 	for _, name := range v.Creates {
 		fmt.Fprintf(s.out, "  %s %s\n", s.out.Green("+"), name)
 	}
@@ -226,7 +226,7 @@ func (s *session) bringBack(ctx context.Context, address string, p state.Restore
 		return fmt.Errorf("restore %s: %w", address, err)
 	}
 	if !s.json {
-		fmt.Fprintf(s.out, "\n%s %d items, %s in %s.\n", s.out.Green("Restore complete!"), res.Items, view.Bytes(res.Bytes), view.Duration(done.Finished.Sub(started)))
+		fmt.Fprintf(s.out, "\n%s %d %s, %s in %s.\n", s.out.Green("Restore complete!"), res.Items, plural(int(res.Items), "item", "items"), view.Bytes(res.Bytes), view.Duration(done.Finished.Sub(started)))
 	}
 	return nil
 }

@@ -93,6 +93,9 @@ func (s *session) verify(ctx context.Context, what string, level policy.VerifyLe
 	}
 	s.err.Status("")
 	keepErr := s.keepProofs(context.WithoutCancel(ctx), done)
+	if len(done) == 0 && len(damage) == 0 && err != nil {
+		return err
+	}
 	return errors.Join(s.showVerified(done, dedupe(damage)), err, keepErr)
 }
 
