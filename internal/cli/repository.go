@@ -67,6 +67,10 @@ func (r *repository) Find(ctx context.Context, address, point string) (apply.Fou
 	if err != nil {
 		return apply.Found{}, false, err
 	}
+	summarySHA, _, err := r.HasSummary(ctx, address, point)
+	if err != nil {
+		return apply.Found{}, false, err
+	}
 	if s.ManifestSHA256 != sha {
 		return apply.Found{}, false, &repo.DamagedError{Object: address + " " + point, Problem: "its summary belongs to another manifest"}
 	}
@@ -75,7 +79,7 @@ func (r *repository) Find(ctx context.Context, address, point string) (apply.Fou
 			Time: s.Time, Slot: s.Slot, Run: s.Run, Source: s.Source, Method: s.Method, Version: s.Version, Position: s.Position,
 			Meta: s.Meta, Incomplete: s.Incomplete,
 		},
-		Receipt: apply.Receipt{Manifest: sha, Size: s.Size, Stored: s.Stored, Items: s.Items},
+		Receipt: apply.Receipt{Manifest: sha, Summary: summarySHA, Size: s.Size, Stored: s.Stored, Items: s.Items},
 	}, true, nil
 }
 

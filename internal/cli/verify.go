@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/holdfast-io/holdfast/internal/apply"
 	"github.com/holdfast-io/holdfast/internal/cli/view"
@@ -81,6 +82,7 @@ func (s *session) verify(ctx context.Context, what string, level policy.VerifyLe
 	if err != nil {
 		return err
 	}
+	started := s.Now().UTC()
 	var done []verified
 	var damage []apply.Damage
 	if what == "" && level == policy.VerifyStored {
@@ -92,7 +94,7 @@ func (s *session) verify(ctx context.Context, what string, level policy.VerifyLe
 		}
 	}
 	s.err.Status("")
-	keepErr := s.keepProofs(context.WithoutCancel(ctx), done)
+	keepErr := s.keepProofs(context.WithoutCancel(ctx), started, done)
 	if len(done) == 0 && len(damage) == 0 && err != nil {
 		return err
 	}
@@ -236,16 +238,32 @@ func (s *session) verifyStore(ctx context.Context, address string, refs []copyRe
 	return done, checked.Damage, nil
 }
 
-// keepProofs records what was learnt. A catalog that cannot be written does not hide the result.
-func (s *session) keepProofs(ctx context.Context, done []verified) error {
+// listedProofs is how many single verifications a run lists; of more, only the failed ones.
+const listedProofs = 100
+
+// keepProofs records the run and what was learnt. A catalog that cannot be written does not hide the result.
+func (s *session) keepProofs(ctx context.Context, started time.Time, done []verified) error {
 	if len(done) == 0 {
 		return nil
 	}
 	now := s.Now().UTC()
+	run := state.Run{ID: newID(started), Operation: "verify", Who: s.holder(), Started: started, Finished: now, Status: state.RunOK}
+	for _, v := range done {
+		ra := state.RunAction{
+			Address: v.Address, Kind: string(plan.Verify), Point: v.Point, Store: v.Store, Started: started, Finished: now, Status: state.RunOK, Error: v.Error,
+		}
+		if !v.OK {
+			ra.Status, run.Status = state.RunFailed, state.RunFailed
+		}
+		if !v.OK || len(done) <= listedProofs {
+			run.Actions = append(run.Actions, ra)
+		}
+	}
 	err := s.backend.Update(ctx, func(c *state.Catalog) error {
 		for _, v := range done {
-			apply.AddProof(c, v.Address, v.Point, v.Store, state.Proof{Level: v.Level, At: now, OK: v.OK, Error: v.Error})
+			apply.AddProof(c, v.Address, v.Point, v.Store, state.Proof{Level: v.Level, At: now, OK: v.OK, Run: run.ID, Error: v.Error})
 		}
+		c.Runs = append(c.Runs, run)
 		return nil
 	})
 	if err != nil {

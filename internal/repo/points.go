@@ -76,12 +76,21 @@ func (r *Repository) decodeSummary(name, address, id string, raw []byte) (manife
 
 // HasManifest reads a point's manifest object back and returns its SHA-256. It needs no key.
 func (r *Repository) HasManifest(ctx context.Context, address, id string) (sum string, ok bool, err error) {
-	raw, err := r.bucket.Get(ctx, manifestName(address, id))
+	return r.hashStored(ctx, manifestName(address, id))
+}
+
+// HasSummary reads a point's summary object back and returns its SHA-256. It needs no key.
+func (r *Repository) HasSummary(ctx context.Context, address, id string) (sum string, ok bool, err error) {
+	return r.hashStored(ctx, summaryName(address, id))
+}
+
+func (r *Repository) hashStored(ctx context.Context, name string) (sum string, ok bool, err error) {
+	raw, err := r.bucket.Get(ctx, name)
 	if errors.Is(err, blob.ErrNotFound) {
 		return "", false, nil
 	}
 	if err != nil {
-		return "", false, fmt.Errorf("read manifest: %w", err)
+		return "", false, fmt.Errorf("read %s: %w", name, err)
 	}
 	return hashOf(raw), true, nil
 }
