@@ -182,6 +182,10 @@ type fakeSource struct {
 	backup func(ctx context.Context) (executors.Result, error)
 }
 
+func (f *fakeSource) Inspect(context.Context, policy.Source) (executors.Facts, error) {
+	return executors.Facts{Size: 10}, nil
+}
+
 func (f *fakeSource) Backup(ctx context.Context, _ executors.BackupRequest, _ executors.Sink) (executors.Result, error) {
 	if f.backup != nil {
 		return f.backup(ctx)

@@ -44,9 +44,17 @@ func (w *walker) backup(ctx context.Context, a plan.Action) (result, error) {
 		return result{}, err
 	}
 	started := w.Now().UTC()
+	expected := a.Bytes
+	if expected == 0 {
+		facts, err := executor.Inspect(ctx, source)
+		if err != nil {
+			return result{}, fmt.Errorf("back up %s: %w", a.Address, err)
+		}
+		expected = facts.Size
+	}
 	writer, err := repository.NewPoint(ctx, PointOptions{
-		Address: a.Address, Point: a.Point, Compression: b.Compression, SizeHint: a.Bytes,
-		Progress: func(bytes, stored int64) { w.Events.ActionProgress(a, bytes, stored, a.Bytes) },
+		Address: a.Address, Point: a.Point, Compression: b.Compression, SizeHint: expected,
+		Progress: func(bytes, stored int64) { w.Events.ActionProgress(a, bytes, stored, expected) },
 	})
 	if err != nil {
 		return result{}, fmt.Errorf("back up %s: %w", a.Address, err)

@@ -82,7 +82,7 @@ func (s *session) choose(address, id string) (state.RestorePoint, error) {
 			return p, nil
 		}
 	}
-	return state.RestorePoint{}, fmt.Errorf("%s has no restore point that is complete and not damaged", address)
+	return state.RestorePoint{}, fmt.Errorf("%s has no restore point that is complete and not damaged; -point=ID tries one all the same (`holdfast points` lists them)", address)
 }
 
 func (s *session) restore(ctx context.Context, address string, c *restoring) error {
