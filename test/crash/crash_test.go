@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	_ "github.com/holdfast-io/holdfast/internal/cli" // what is run is built from it: go test must not answer from its cache when it changes
 )
 
 var binary string

@@ -14,6 +14,8 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+
+	_ "github.com/holdfast-io/holdfast/internal/cli" // what is run is built from it: go test must not answer from its cache when it changes
 )
 
 // build compiles the binary into a folder that outlives single tests; the operating system's temporary cleaning removes it
