@@ -405,6 +405,21 @@ func TestInterruptionIsBookedAndNothingCounts(t *testing.T) {
 	}
 }
 
+// A slot that an earlier complete point serves is still backed up when the plan says so: here because the newest is incomplete.
+func TestOnlyAdoptedPointsMakeABackupNeedless(t *testing.T) {
+	w := newWorld(t)
+	for _, id := range []string{"r1", "r2"} {
+		action := backupOf("backup.a")
+		action.Reason = plan.ReasonIncomplete
+		if out, err := w.run(t.Context(), id, action); err != nil || out.Run.Actions[0].Status != state.RunOK {
+			t.Fatalf("run %+v, %v", out.Run, err)
+		}
+	}
+	if diff := cmp.Diff([]string{"point-r1", "point-r2"}, w.points("backup.a")); diff != "" {
+		t.Errorf("points (-want +got):\n%s", diff)
+	}
+}
+
 // Somebody else's commit between two of ours is kept.
 func TestCommitsOfOthersSurvive(t *testing.T) {
 	w := newWorld(t)

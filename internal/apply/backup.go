@@ -89,19 +89,17 @@ func (w *walker) backup(ctx context.Context, a plan.Action) (result, error) {
 	return result{bytes: receipt.Size, stored: receipt.Stored}, missing
 }
 
-// servedBy returns the restore point that an earlier action of this run adopted for the same slot, if any.
-func (w *walker) servedBy(a plan.Action) (point string) {
-	if a.Reason == plan.ReasonForced {
+// servedBy returns the complete restore point that an earlier action of this run adopted for the same slot, if any.
+func (w *walker) servedBy(a plan.Action) string {
+	adopted, ok := w.adopted.Load(a.Address)
+	if !ok || a.Reason == plan.ReasonForced {
 		return ""
 	}
-	w.book.read(func(c *state.Catalog) {
-		for _, p := range c.Points[a.Address] {
-			if !p.Incomplete && !a.Slot.IsZero() && !p.Slot.Before(a.Slot) {
-				point = p.ID
-			}
-		}
-	})
-	return point
+	p := adopted.(state.RestorePoint)
+	if p.Incomplete || p.Slot.Before(a.Slot) {
+		return ""
+	}
+	return p.ID
 }
 
 // toldProblems is how many problems of one backup are told one by one.

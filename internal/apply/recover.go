@@ -48,6 +48,7 @@ func (w *walker) settle(ctx context.Context, a plan.Action, repository Repositor
 		if ok {
 			w.Events.ActionNote(a, "restore point "+a.Point+" is whole in the store; adopted")
 			point := restorePoint(a.Point, a.Store, repository.ID(), found)
+			w.adopted.Store(a.Address, point)
 			return result{point: a.Point, bytes: found.Receipt.Size, stored: found.Receipt.Stored}, w.addPoint(ctx, a.Address, point)
 		}
 	}

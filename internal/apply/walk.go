@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/holdfast-io/holdfast/planner/plan"
@@ -21,6 +22,7 @@ type walker struct {
 	book    *book
 	actions map[string]plan.Action
 	index   map[string]int // action ID → position in the run's record
+	adopted sync.Map       // backup address → state.RestorePoint that this run found whole
 }
 
 // result is what one action achieved.
