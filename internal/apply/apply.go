@@ -83,6 +83,7 @@ type PointInfo struct {
 type Receipt struct {
 	Manifest, Summary   string // hex SHA-256 of the stored objects
 	Size, Stored, Items int64
+	Warnings            []string // what was found amiss in the store and did no harm to this point
 }
 
 // Found is a point as the store alone tells it.

@@ -81,6 +81,9 @@ func (w *walker) backup(ctx context.Context, a plan.Action) (result, error) {
 	if err != nil {
 		return result{}, fmt.Errorf("back up %s: %w", a.Address, err)
 	}
+	for _, warning := range receipt.Warnings {
+		w.Events.ActionNote(a, warning)
+	}
 	point := restorePoint(a.Point, b.Store, repository.ID(), Found{Info: info, Receipt: receipt})
 	point.Finished = w.Now().UTC()
 	if err := w.addPoint(ctx, a.Address, point); err != nil {

@@ -54,6 +54,7 @@ func (w *pointWriter) Commit(ctx context.Context, i apply.PointInfo) (apply.Rece
 	})
 	return apply.Receipt{
 		Manifest: receipt.Manifest, Summary: receipt.Summary, Size: receipt.Size, Stored: receipt.Stored, Items: receipt.Items,
+		Warnings: receipt.Warnings,
 	}, err
 }
 
