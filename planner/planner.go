@@ -28,6 +28,8 @@ type Input struct {
 	Sealed map[string]bool
 	// Alive holds the ids of pending runs whose lease has not ended: they are working, not dead.
 	Alive []string
+	// Observed is what a refresh saw of stores and sources; the zero value is a plan from the catalog alone.
+	Observed Observed
 }
 
 // Plan decides what to do. It keeps no part of the input that it changes, and changes none. When the diagnostics hold an

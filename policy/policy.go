@@ -18,6 +18,28 @@ type Set struct {
 	Retentions map[string]Retention `json:"retentions"` // by address, "retention.standard"
 	Backups    map[string]Backup    `json:"backups"`    // by address, "backup.app" or `backup.app["eu"]`
 	Text       []byte               `json:"-"`          // the files as written, concatenated in name order; stored with each restore point
+
+	Moved   []Moved      `json:"-"` // renames, in the order of the files
+	Removed []Removed    `json:"-"` // policies that are gone and said to be
+	Checks  []HouseCheck `json:"-"` // house rules, evaluated on this set; ordered by address
+}
+
+// Moved says that what was applied under From is declared as To now.
+type Moved struct{ From, To string }
+
+// Removed says what becomes of the restore points of a backup that is not declared any more: they stay until the retention
+// that the catalog keeps for it ends, or go at once with Destroy.
+type Removed struct {
+	From    string
+	Destroy bool
+}
+
+// HouseCheck is one assertion of a `check` block, evaluated.
+type HouseCheck struct {
+	Address  string // check.offsite_copy, or check.offsite_copy["backup.app"] with for_each
+	Severity string // error blocks apply, warning is shown
+	Status   string // pass, fail, or error when the condition could not be computed
+	Message  string // the error_message, or why it could not be computed; empty for pass
 }
 
 // Settings is the `holdfast` block.
@@ -32,6 +54,22 @@ type Store struct {
 	Address    string     `json:"-"`
 	URL        string     `json:"url"`
 	Encryption Encryption `json:"encryption"`
+	Versioning bool       `json:"versioning,omitempty"`  // the bucket's versioning must be on; drift when it is not
+	ObjectLock bool       `json:"object_lock,omitempty"` // the same for its object lock
+	Capacity   int64      `json:"capacity,omitempty"`    // bytes; a plan that would pass it is blocked. 0: no limit
+	MaxRate    int64      `json:"max_rate,omitempty"`    // bytes per second to and from the store, of this process. 0: no limit
+	PruneGrace Duration   `json:"prune_grace,omitempty"` // between condemning a pack and deleting it; 0 means DefaultPruneGrace
+}
+
+// DefaultPruneGrace is how long a pack that nothing needs stays condemned before it is deleted.
+const DefaultPruneGrace = Duration(24 * time.Hour)
+
+// Grace returns PruneGrace or its default.
+func (s Store) Grace() time.Duration {
+	if s.PruneGrace > 0 {
+		return s.PruneGrace.Std()
+	}
+	return DefaultPruneGrace.Std()
 }
 
 // Encryption says who can read a store. None is true only when the policy says `encryption { none = true }`.
@@ -107,13 +145,18 @@ type Backup struct {
 	Address     string      `json:"-"`
 	Source      string      `json:"source"`
 	Store       string      `json:"store"`
+	Copies      []string    `json:"copies,omitempty"` // further stores that every point is brought to
 	Retention   string      `json:"retention,omitempty"`
 	Schedule    *Schedule   `json:"schedule,omitempty"` // nil: runs only when asked for by -force
 	Compression Compression `json:"compression"`
 	Objective   Objective   `json:"objective,omitzero"`
 	Logical     *Logical    `json:"logical,omitempty"` // PostgreSQL by pg_dump
 	Verify      Verify      `json:"verify"`
+	MaxRate     int64       `json:"max_rate,omitempty"` // bytes per second read from the source; 0: no limit
 }
+
+// Stores returns the store the backup writes to, then those of its copies.
+func (b Backup) Stores() []string { return append([]string{b.Store}, b.Copies...) }
 
 // Method is how a backup reads its source: "logical" for pg_dump, "files" for a tree.
 func (b Backup) Method() string {
@@ -169,11 +212,13 @@ const (
 	VerifyAdded  VerifyLevel = "added"
 	VerifyStored VerifyLevel = "stored" // the hash of every stored byte; needs no key
 	VerifyRead   VerifyLevel = "read"   // decrypted, decompressed, every chunk id, the content decoded by its executor
+	// VerifyRestore brings the point back to a scratch server or folder and runs the policy's checks there.
+	VerifyRestore VerifyLevel = "restore"
 )
 
-// Rank orders levels: none 0, added 1, stored 2, read 3; -1 for anything else.
+// Rank orders levels: none 0, added 1, stored 2, read 3, restore 4; -1 for anything else.
 func (l VerifyLevel) Rank() int {
-	return slices.Index([]VerifyLevel{VerifyNone, VerifyAdded, VerifyStored, VerifyRead}, l)
+	return slices.Index([]VerifyLevel{VerifyNone, VerifyAdded, VerifyStored, VerifyRead, VerifyRestore}, l)
 }
 
 // Reread is how long a stored byte that was read back counts as proven, when later copies that need it are verified.
@@ -181,7 +226,24 @@ const Reread = 7 * 24 * time.Hour
 
 // Verify says how each new copy is proven. After defaults to stored.
 type Verify struct {
-	After VerifyLevel `json:"after"`
+	After   VerifyLevel `json:"after"`
+	Restore *Rehearsal  `json:"restore,omitempty"` // proofs of level restore, on their own schedule and for After = restore
+}
+
+// Rehearsal says how a restore point is brought back to a scratch place, and what must hold there.
+type Rehearsal struct {
+	Every  Duration `json:"every,omitempty"`  // the newest point is rehearsed when the last good rehearsal is older; 0: only by After
+	Server *Secret  `json:"server,omitempty"` // PostgreSQL: URL of a server to make a scratch database on; nil starts one for the purpose
+	Checks []Check  `json:"checks,omitempty"`
+}
+
+// Check is a question asked of restored data.
+type Check struct {
+	Name     string    `json:"name"`
+	Database string    `json:"database,omitempty"` // PostgreSQL: where to ask; empty is the only (or first) database of the point
+	Query    string    `json:"query,omitempty"`    // PostgreSQL: self.value is the first column of the first row, self.rows their number
+	Path     string    `json:"path,omitempty"`     // files: a glob; self.count and self.bytes tell of the files that match
+	Expect   Condition `json:"expect"`
 }
 
 // Duration is a span of time that encodes as the shortest policy text, such as "36h" or "7d" (d is exactly 24h, w 7d).

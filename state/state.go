@@ -28,6 +28,20 @@ type Object struct {
 	Hash       string          `json:"hash"`                 // hex SHA-256 of Attributes
 	Forgotten  bool            `json:"forgotten,omitempty"`  // its block is gone; restore points stay, unmanaged
 	Repository string          `json:"repository,omitempty"` // stores: the id of the repository that was found or made there
+	Identity   string          `json:"identity,omitempty"`   // sources: what told this one from another when it was last backed up
+	Retention  json.RawMessage `json:"retention,omitempty"`  // forgotten backups: attributes of the retention that was in force
+	Usage      *Usage          `json:"usage,omitempty"`      // stores: what was last seen of it
+}
+
+// Usage is what a store held when it was last looked at, and what has happened to it since.
+type Usage struct {
+	At        time.Time `json:"at"`                  // when it was looked at; backups, copies and expiries since are added to the numbers
+	Bytes     int64     `json:"bytes"`               // everything stored, condemned packs included
+	Objects   int64     `json:"objects,omitempty"`   // number of objects at At
+	Expired   int64     `json:"expired,omitempty"`   // stored bytes of points that left the catalog since the last prune: about what it may free
+	Points    int64     `json:"points,omitempty"`    // number of those points
+	Condemned int64     `json:"condemned,omitempty"` // bytes of packs that wait for the end of their grace
+	Due       time.Time `json:"due,omitzero"`        // when the first of them may be deleted
 }
 
 // RestorePoint is a moment that can be restored to: one finished, immutable copy of one source.
@@ -44,7 +58,15 @@ type RestorePoint struct {
 	Items      int64     `json:"items"`                // files, databases
 	Version    string    `json:"version,omitempty"`    // of the source's server
 	Position   string    `json:"position,omitempty"`   // LSN at the moment, where there is one
+	Hold       *Hold     `json:"hold,omitempty"`       // it never expires while held
 	Copies     []Copy    `json:"copies"`
+}
+
+// Hold keeps a restore point whatever retention says, until it is released.
+type Hold struct {
+	Reason string    `json:"reason"`
+	Who    string    `json:"who"` // user@host
+	At     time.Time `json:"at"`
 }
 
 // Copy is one stored copy of a restore point.
@@ -59,7 +81,7 @@ type Copy struct {
 
 // Proof is evidence from reading a copy back. A failed proof stays until a newer one of the same level replaces it.
 type Proof struct {
-	Level string    `json:"level"` // stored, read
+	Level string    `json:"level"` // added, stored, read, restore
 	At    time.Time `json:"at"`
 	OK    bool      `json:"ok"`
 	Run   string    `json:"run,omitempty"`
@@ -81,7 +103,7 @@ const (
 // Run is one apply, verify or restore. It is committed as pending before its first byte is written.
 type Run struct {
 	ID        string      `json:"id"`
-	Operation string      `json:"operation"` // apply, verify, restore
+	Operation string      `json:"operation"` // apply, verify, restore, refresh, import, hold
 	Who       string      `json:"who"`       // user@host
 	Started   time.Time   `json:"started"`
 	Finished  time.Time   `json:"finished,omitzero"`

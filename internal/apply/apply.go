@@ -48,6 +48,18 @@ type Repository interface {
 	DeletePoint(ctx context.Context, address, point string) error
 }
 
+// Keeper is the part of a repository that keeps copies whole and the store small.
+type Keeper interface {
+	// CopyPoint brings a whole point over from another repository: as stored where both share their keys, else sealed anew.
+	// from is a value that the same Repositories opened. A point that is whole here already is not copied again.
+	CopyPoint(ctx context.Context, from Repository, address, point string, progress func(bytes, stored int64)) (Receipt, error)
+	// RepairPoint looks at every stored byte a point needs and replaces what is damaged or missing from a good copy. With from
+	// nil, or where that cannot help, what is damaged is set aside, so that the next backup stores its content again.
+	RepairPoint(ctx context.Context, from Repository, c PointCopy, progress func(bytes int64)) (Repaired, error)
+	// Prune condemns packs that nothing needs and deletes those whose grace is over.
+	Prune(ctx context.Context, o PruneOptions) (Pruned, error)
+}
+
 // PointOptions describe a restore point to be written.
 type PointOptions struct {
 	Address     string
@@ -90,6 +102,29 @@ type Receipt struct {
 type Found struct {
 	Info    PointInfo
 	Receipt Receipt
+}
+
+// Repaired tells what a repair did.
+type Repaired struct {
+	Replaced []string // objects that were replaced from the good copy
+	SetAside []string // objects that were damaged beyond repair and are out of the way now
+	Receipt  Receipt  // the copy's hashes afterwards; zero when they are what they were
+	Bytes    int64    // read
+}
+
+// PruneOptions say how to prune.
+type PruneOptions struct {
+	Grace    time.Duration // between condemning a pack and deleting it
+	Progress func(done, total int64)
+}
+
+// Pruned tells what a prune did and what it left. Sizes are stored bytes.
+type Pruned struct {
+	Deleted, DeletedBytes     int64     // packs
+	Condemned, CondemnedBytes int64     // waiting for the end of their grace, newly condemned ones included
+	Rewritten, RewrittenBytes int64     // mostly dead packs whose rest was stored anew
+	Bytes, Objects            int64     // everything in the store afterwards
+	Due                       time.Time // when the first condemned pack may be deleted
 }
 
 // PointCopy names one stored copy.

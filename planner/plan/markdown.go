@@ -22,7 +22,7 @@ func Markdown(p Plan) string {
 	m.add("<!-- holdfast:plan -->\n### holdfast: " + escape(Summary(p).Line) + "\n")
 	m.notes("more blocks", len(p.Blocks), func(i int) string {
 		b := p.Blocks[i]
-		return "**Blocked by " + escape(b.Guard) + "**: " + escape(b.Address) + ": " + escape(b.Why)
+		return "**Blocked by " + escape(string(b.Guard)) + "**: " + escape(b.Address) + ": " + escape(b.Why)
 	})
 	var destructive, changes, actions []row
 	for _, r := range rows(p) {

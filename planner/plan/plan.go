@@ -29,6 +29,9 @@ type Plan struct {
 	Changes     []Change  `json:"changes"`
 	Actions     []Action  `json:"actions"`
 	Windows     []Window  `json:"windows"`
+	Drift       []Drift   `json:"drift,omitempty"`       // what the catalog or the policy says and the world does not show
+	Checks      []Check   `json:"checks,omitempty"`      // house rules, those that passed too
+	Refresh     string    `json:"refresh,omitempty"`     // how far the world was looked at: none, list, deep
 	Diagnostics diag.List `json:"diagnostics,omitempty"` // warnings; a plan with errors is not made
 	Blocks      []Block   `json:"blocks,omitempty"`      // a plan with blocks may not be applied (exit 13)
 	Fingerprint string    `json:"fingerprint"`
@@ -45,6 +48,8 @@ type Plan struct {
 //	change  applied  declared, different
 //	forget  applied  not declared; restore points stay
 //	adopt   forgotten declared again
+//	move    applied  declared under another address; restore points go with it
+//	destroy applied or forgotten  removed { destroy = true }; every restore point expires
 type ChangeKind string
 
 // The kinds of change.
@@ -53,12 +58,16 @@ const (
 	Update ChangeKind = "change"
 	Forget ChangeKind = "forget"
 	Adopt  ChangeKind = "adopt"
+	Move   ChangeKind = "move"
+	// Destroy takes the object and every restore point of it out of the catalog.
+	Destroy ChangeKind = "destroy"
 )
 
 // Change is a difference between a declared policy object and the one last applied.
 type Change struct {
 	Address    string      `json:"address"`
 	Kind       ChangeKind  `json:"kind"`
+	From       string      `json:"from,omitempty"`       // move: the address until now
 	Attributes []Attribute `json:"attributes,omitempty"` // ordered by path
 	Reason     Reason      `json:"reason"`
 	Why        string      `json:"why"`              // a sentence
@@ -82,7 +91,10 @@ const (
 	Recover    ActionKind = "recover"    // adopt or discard what a dead run left
 	Backup     ActionKind = "back up"
 	Verify     ActionKind = "verify"
+	Copy       ActionKind = "copy"   // bring a point to a further store, and verify it there
+	Repair     ActionKind = "repair" // replace what is damaged of a copy from a good one, or set it aside when there is none
 	Expire     ActionKind = "expire"
+	Prune      ActionKind = "prune" // condemn packs that nothing needs, delete those whose grace is over
 )
 
 // Destructive tells whether the action takes something away.
@@ -95,6 +107,7 @@ type Action struct {
 	Address string     `json:"address"`         // of the backup, or of the store for initialize
 	Point   string     `json:"point,omitempty"` // empty where the point will be made by the action named in After
 	Store   string     `json:"store,omitempty"`
+	From    string     `json:"from,omitempty"`  // copy, repair: the store of the good copy; initialize: the store whose keys it shares
 	Run     string     `json:"run,omitempty"`   // recover: the dead run
 	Slot    time.Time  `json:"slot,omitzero"`   // back up: the slot it serves
 	Level   string     `json:"level,omitempty"` // verify
@@ -120,11 +133,55 @@ type Span struct {
 	Points int       `json:"points"`
 }
 
-// Block is a guard that forbids the plan.
+// Block is a guard that forbids the plan, or its deletions.
 type Block struct {
-	Guard   string `json:"guard"` // max_prune_percent, ...
+	Guard   Guard  `json:"guard"`
 	Address string `json:"address"`
 	Why     string `json:"why"`
+}
+
+// Guard is a stable code for what blocks a plan. Codes are a public interface.
+type Guard string
+
+// The guards. Those of deletion withhold every deletion of the plan and the changes that cause them; backups, proofs and
+// copies are made all the same. The others forbid the whole plan.
+const (
+	GuardVerifiedNewer Guard = "verified_newer"    // deletion: no newer, verified restore point of the same backup would remain
+	GuardMinVerified   Guard = "min_verified"      // deletion: fewer verified restore points than the floor would remain
+	GuardHold          Guard = "hold"              // deletion: a held restore point would go
+	GuardMaxPrune      Guard = "max_prune_percent" // deletion: too large a share at once, unless an approved plan names the points
+	GuardCapacity      Guard = "capacity"          // the store would overflow
+	GuardCheck         Guard = "check"             // a check block of severity error failed
+)
+
+// Deletion tells whether the guard withholds deletions only.
+func (g Guard) Deletion() bool {
+	return g == GuardVerifiedNewer || g == GuardMinVerified || g == GuardHold || g == GuardMaxPrune
+}
+
+// Approvable tells whether an approved plan (a saved one, or one whose fingerprint was expected) lifts the guard.
+func (g Guard) Approvable() bool { return g == GuardMaxPrune }
+
+// Drift is a difference between what the catalog or the policy says and what the world shows.
+type Drift struct {
+	Address string    `json:"address"` // of the backup, store or source
+	Reason  Reason    `json:"reason"`
+	Why     string    `json:"why"`
+	Point   string    `json:"point,omitempty"`
+	Store   string    `json:"store,omitempty"`
+	Object  string    `json:"object,omitempty"` // name of an object in the store
+	Bytes   int64     `json:"bytes,omitempty"`
+	Since   time.Time `json:"since,omitzero"`
+	// Fixed tells that an action of this plan does away with it.
+	Fixed bool `json:"fixed,omitempty"`
+}
+
+// Check is one assertion of a house rule.
+type Check struct {
+	Address  string `json:"address"`
+	Severity string `json:"severity"` // error, warning
+	Status   string `json:"status"`   // pass, fail, error
+	Message  string `json:"message,omitempty"`
 }
 
 // Empty tells whether there is nothing to change and nothing to do.

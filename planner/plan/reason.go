@@ -9,6 +9,8 @@ const (
 	ReasonEdited      Reason = "edited"       // differs from what was applied
 	ReasonNotDeclared Reason = "not_declared" // applied before, gone from the policy
 	ReasonRedeclared  Reason = "redeclared"   // forgotten before, declared again
+	ReasonMoved       Reason = "moved"        // a moved block says so
+	ReasonRemoved     Reason = "removed"      // a removed block says so
 )
 
 // Reasons of actions.
@@ -22,4 +24,38 @@ const (
 	ReasonVerifyAfter  Reason = "verify_after" // each new copy is proven
 	ReasonUnverified   Reason = "not_verified" // an earlier copy was never proven at the wanted level, or failed
 	ReasonRetention    Reason = "retention"    // no rule keeps the point
+	ReasonDestroy      Reason = "destroy"      // removed { destroy = true } takes every point
+	ReasonDamaged      Reason = "damaged"      // repair, back up: reading a copy back failed
+	ReasonCopyMissing  Reason = "copy_missing" // the point is not in a store that `copies` names
+	ReasonRehearsal    Reason = "rehearsal"    // verify: the last restore to a scratch place is too old
+	ReasonReclaim      Reason = "reclaim"      // prune: restore points left, or a grace is over
+)
+
+// Reasons of drift.
+const (
+	DriftStoreUnreachable  Reason = "store_unreachable"  // a refresh could not look at it
+	DriftStoreSwapped      Reason = "store_swapped"      // it holds another repository than the catalog knows
+	DriftPointMissing      Reason = "point_missing"      // the catalog knows a point that the store does not hold
+	DriftPointUnmanaged    Reason = "point_unmanaged"    // the store holds a point that the catalog does not know
+	DriftObjectDamaged     Reason = "object_damaged"     // missing, of another size, or with other bytes
+	DriftObjectUnknown     Reason = "object_unknown"     // belongs to nothing
+	DriftCopyDamaged       Reason = "copy_damaged"       // the newest proof of a copy failed
+	DriftCopyMissing       Reason = "copy_missing"       // a point waits for a further store
+	DriftOverRetention     Reason = "over_retention"     // points that should have expired by an earlier run are still there
+	DriftUnderRetention    Reason = "under_retention"    // fewer verified points than the floor
+	DriftRetentionUnused   Reason = "retention_unused"   // no backup refers to it: it matches nothing
+	DriftExpireFailed      Reason = "expire_failed"      // the last attempt to delete failed
+	DriftVersioningOff     Reason = "versioning_off"     // the policy says the bucket keeps versions; it does not
+	DriftObjectLockOff     Reason = "object_lock_off"    // the same for object lock
+	DriftRecipients        Reason = "recipients_differ"  // the store is sealed to others than the policy says
+	DriftSlotMissed        Reason = "slot_missed"        // a slot passed without a restore point
+	DriftRPO               Reason = "rpo_breach"         // the newest point is older than promised
+	DriftProofOld          Reason = "proof_old"          // evidence is older than the policy asks for
+	DriftRehearsalOld      Reason = "rehearsal_old"      // no good rehearsal within its span
+	DriftNotCovered        Reason = "not_covered"        // a database or collection that no backup covers
+	DriftSourceIdentity    Reason = "source_identity"    // another server answers
+	DriftSourceVersion     Reason = "source_version"     // another major version answers
+	DriftSourceUnreachable Reason = "source_unreachable" // a refresh could not look at it
+	DriftClock             Reason = "clock_skew"         // a restore point of the catalog is later than now
+	DriftCapacity          Reason = "capacity_near"      // more than 85 % of a store's capacity is used
 )

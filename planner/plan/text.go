@@ -26,7 +26,7 @@ func Text(p Plan) string {
 	}
 	writeWindows(&b, p)
 	for _, block := range p.Blocks {
-		fmt.Fprintf(&b, "! %s is blocked by %s: %s\n", clean(block.Address), clean(block.Guard), clean(block.Why))
+		fmt.Fprintf(&b, "! %s is blocked by %s: %s\n", clean(block.Address), clean(string(block.Guard)), clean(block.Why))
 	}
 	if len(p.Blocks) > 0 {
 		b.WriteString("\n")

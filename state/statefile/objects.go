@@ -12,6 +12,9 @@ type objectFile struct {
 	Hash       string          `json:"hash"`
 	Forgotten  bool            `json:"forgotten,omitempty"`
 	Repository string          `json:"repository,omitempty"`
+	Identity   string          `json:"identity,omitempty"`
+	Retention  json.RawMessage `json:"retention,omitempty"`
+	Usage      *state.Usage    `json:"usage,omitempty"`
 	Attributes json.RawMessage `json:"attributes,omitempty"`
 }
 
@@ -33,6 +36,17 @@ func AppendObjects(dst []byte, addresses []string, objects map[string]state.Obje
 		if o.Repository != "" {
 			e.string(`,"repository":`, o.Repository)
 		}
+		e.optional(`,"identity":`, o.Identity)
+		if len(o.Retention) > 0 {
+			if !json.Valid(o.Retention) {
+				return nil, fmt.Errorf("encode object %s: its retention is not JSON", address)
+			}
+			e.raw(`,"retention":`)
+			e.buf = append(e.buf, o.Retention...)
+		}
+		if o.Usage != nil {
+			e.usage(*o.Usage)
+		}
 		if len(o.Attributes) > 0 {
 			e.raw(`,"attributes":`)
 			e.buf = append(e.buf, o.Attributes...)
@@ -46,6 +60,14 @@ func AppendObjects(dst []byte, addresses []string, objects map[string]state.Obje
 	return e.buf, nil
 }
 
+func (e *encoder) usage(u state.Usage) {
+	u.At, u.Due = u.At.UTC(), u.Due.UTC()
+	data, err := encode(u)
+	e.err = first(e.err, err)
+	e.raw(`,"usage":`)
+	e.buf = append(e.buf, data...)
+}
+
 // DecodeObjects reads an objects segment; name is the object's, for errors.
 func DecodeObjects(name string, plain []byte, add func(address string, o state.Object)) error {
 	var f struct {
@@ -56,7 +78,10 @@ func DecodeObjects(name string, plain []byte, add func(address string, o state.O
 		return err
 	}
 	for _, o := range f.Objects {
-		add(o.Address, state.Object{Attributes: o.Attributes, Hash: o.Hash, Forgotten: o.Forgotten, Repository: o.Repository})
+		add(o.Address, state.Object{
+			Attributes: o.Attributes, Hash: o.Hash, Forgotten: o.Forgotten, Repository: o.Repository, Identity: o.Identity,
+			Retention: o.Retention, Usage: o.Usage,
+		})
 	}
 	return nil
 }

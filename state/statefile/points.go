@@ -104,6 +104,12 @@ func (e *encoder) point(p *state.RestorePoint) {
 	e.int(`,"items":`, p.Items)
 	e.optional(`,"version":`, p.Version)
 	e.optional(`,"position":`, p.Position)
+	if h := p.Hold; h != nil {
+		e.string(`,"hold":{"reason":`, h.Reason)
+		e.string(`,"who":`, h.Who)
+		e.time(`,"at":`, h.At)
+		e.raw("}")
+	}
 	e.raw(`,"copies":[`)
 	for i := range p.Copies {
 		e.comma(i)
@@ -217,6 +223,14 @@ func (d *decoder) point() (p state.RestorePoint) {
 	}
 	if d.has(`,"position":`) {
 		p.Position = d.unique()
+	}
+	if d.has(`,"hold":{"reason":`) {
+		p.Hold = &state.Hold{Reason: d.unique()}
+		d.must(`,"who":`)
+		p.Hold.Who = d.shared()
+		d.must(`,"at":`)
+		p.Hold.At = d.time()
+		d.must("}")
 	}
 	d.must(`,"copies":[`)
 	d.copies = d.copies[:0]
