@@ -20,3 +20,11 @@ func (c Copy) Verified() bool {
 	}
 	return newest.OK
 }
+
+// Stored returns the address that a repository knows the point by; address is its backup's today.
+func (p RestorePoint) Stored(address string) string {
+	if p.StoredAs != "" {
+		return p.StoredAs
+	}
+	return address
+}

@@ -59,6 +59,7 @@ type RestorePoint struct {
 	Version    string    `json:"version,omitempty"`    // of the source's server
 	Position   string    `json:"position,omitempty"`   // LSN at the moment, where there is one
 	Hold       *Hold     `json:"hold,omitempty"`       // it never expires while held
+	StoredAs   string    `json:"stored_as,omitempty"`  // address it was stored under, when its backup was renamed since
 	Copies     []Copy    `json:"copies"`
 }
 

@@ -110,6 +110,7 @@ func (e *encoder) point(p *state.RestorePoint) {
 		e.time(`,"at":`, h.At)
 		e.raw("}")
 	}
+	e.optional(`,"stored_as":`, p.StoredAs)
 	e.raw(`,"copies":[`)
 	for i := range p.Copies {
 		e.comma(i)
@@ -231,6 +232,9 @@ func (d *decoder) point() (p state.RestorePoint) {
 		d.must(`,"at":`)
 		p.Hold.At = d.time()
 		d.must("}")
+	}
+	if d.has(`,"stored_as":`) {
+		p.StoredAs = d.shared()
 	}
 	d.must(`,"copies":[`)
 	d.copies = d.copies[:0]
