@@ -17,7 +17,7 @@ type Set struct {
 	Sources    map[string]Source    `json:"sources"`    // by address, "source.postgres.app" or `source.postgres.app["eu"]`
 	Retentions map[string]Retention `json:"retentions"` // by address, "retention.standard"
 	Backups    map[string]Backup    `json:"backups"`    // by address, "backup.app" or `backup.app["eu"]`
-	Text       []byte               `json:"-"`          // the files as written, concatenated in name order; stored with each restore point
+	Text       []byte               `json:"-"`          // the files as written, in name order, then the variable values given from outside; stored with each restore point
 
 	Moved   []Moved      `json:"-"` // renames, in the order of the files
 	Removed []Removed    `json:"-"` // policies that are gone and said to be

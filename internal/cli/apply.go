@@ -101,7 +101,7 @@ func (a *app) apply(ctx context.Context, c *applying) error {
 	if err != nil {
 		return err
 	}
-	p, err := s.planToApply(c, saved)
+	p, err := s.planToApply(ctx, c, saved)
 	if err != nil {
 		return err
 	}
@@ -172,9 +172,9 @@ func readPlan(name string) (plan.File, error) {
 }
 
 // planToApply is the saved plan, when it still holds, or a new one.
-func (s *session) planToApply(c *applying, saved *plan.File) (plan.Plan, error) {
+func (s *session) planToApply(ctx context.Context, c *applying, saved *plan.File) (plan.Plan, error) {
 	if saved == nil {
-		p, err := s.plan(c.planFlags)
+		p, err := s.plan(ctx, c.planFlags)
 		if err == nil && c.fingerprint != "" && p.Fingerprint != c.fingerprint {
 			err = exit(codeStale, fmt.Errorf("the plan has fingerprint %s, expected was %s: the policy or the catalog changed since the plan was approved; plan again", p.Fingerprint, c.fingerprint))
 		}
@@ -234,9 +234,9 @@ func (s *session) confirm(ctx context.Context, c *applying, p plan.Plan, saved *
 		return p, nil
 	}
 	if saved != nil {
-		return s.planToApply(c, saved)
+		return s.planToApply(ctx, c, saved)
 	}
-	fresh, err := s.plan(c.planFlags)
+	fresh, err := s.plan(ctx, c.planFlags)
 	if err != nil {
 		return p, err
 	}

@@ -11,8 +11,8 @@ import (
 // commands lists every verb in the order of help.
 func commands() []*command {
 	return []*command{
-		initCommand, validateCommand, planCommand, applyCommand, statusCommand,
-		restoreCommand, verifyCommand,
+		initCommand, validateCommand, planCommand, applyCommand, statusCommand, driftCommand,
+		restoreCommand, verifyCommand, importCommand, bootstrapCommand,
 		showCommand, pointsCommand, runsCommand,
 		fmtCommand, keyCommand, schemaCommand, newCompletion(), versionCommand,
 	}
@@ -20,7 +20,7 @@ func commands() []*command {
 
 // find returns the command that args name; a name may have two words.
 func find(name string, rest []string) (*command, []string, error) {
-	var names []string
+	var names, longer []string
 	for _, c := range commands() {
 		first, second, two := strings.Cut(c.name, " ")
 		names = append(names, first)
@@ -34,8 +34,11 @@ func find(name string, rest []string) (*command, []string, error) {
 			if len(rest) > 0 && (rest[0] == "-h" || rest[0] == "-help" || rest[0] == "--help") {
 				return c, rest, nil
 			}
-			return nil, nil, usageError("holdfast %s needs a word more: holdfast %s", first, c.name)
+			longer = append(longer, "holdfast "+c.name)
 		}
+	}
+	if len(longer) > 0 {
+		return nil, nil, usageError("holdfast %s needs a word more: %s", name, strings.Join(longer, " or "))
 	}
 	if s := suggest(name, names); s != "" {
 		return nil, nil, usageError("there is no command %q; did you mean %q? `holdfast help` lists all", name, s)
@@ -46,8 +49,8 @@ func find(name string, rest []string) (*command, []string, error) {
 const exitCodes = `Exit codes:
   0  done, or nothing to do        11  stale plan or other fingerprint
   1  error                         12  approval needed or declined
-  2  plan -detailed-exitcode:      13  blocked by a guard
-     the plan is not empty         14  applied with failures
+  2  plan -detailed-exitcode,      13  blocked by a guard or check
+     drift: there is some          14  applied with failures
   3  fmt -check: not formatted     130 interrupted
   10 the state is locked
 `

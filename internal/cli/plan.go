@@ -31,7 +31,7 @@ func (a *app) planFlags(f *flags) *planFlags {
 		at:         f.string("at", "TIME", "", "plan for this moment instead of now, as 2026-11-22T02:00:00Z"),
 		targets:    f.list("target", "ADDRESS", "limit the plan to this object and what it needs"),
 		force:      f.list("force", "ADDRESS", "back this up now, due or not"),
-		refresh:    f.choice("refresh", "none", "look at stores and sources first; this version always plans from the catalog", "none", "list", "deep"),
+		refresh:    f.choice("refresh", "none", "look at the world first: list looks at every store's objects and at the sources, deep also hashes every stored byte", "none", "list", "deep"),
 		jsonInto:   f.string("json-into", "FILE", "", "also write the plan as JSON to FILE"),
 		markdown:   f.string("markdown-into", "FILE", "", "also write the plan as Markdown to FILE"),
 	}
@@ -42,12 +42,15 @@ var planCommand = &command{
 	usage: "[options]",
 	examples: `  holdfast plan
   holdfast plan -out=p.hfplan -json-into=p.json -markdown-into=p.md -detailed-exitcode
+  holdfast plan -refresh=list                       # also look at stores and sources
+  holdfast plan -refresh-only -refresh=deep         # only what differs from the catalog
   holdfast plan -at=2026-12-24T02:00:00Z -target=backup.app`,
 	define: func(a *app, f *flags) func(context.Context, []string) error {
 		pf := a.planFlags(f)
 		out := f.string("out", "FILE", "", "save the plan to FILE for `holdfast apply FILE`")
-		detailed := f.Bool("detailed-exitcode", false, "exit 2 when the plan is not empty as -exitcode-on says")
-		on := f.string("exitcode-on", "KINDS", "changes", "what -detailed-exitcode counts: changes, due, or both as changes,due")
+		only := f.Bool("refresh-only", false, "show only where stores and sources differ from the catalog; implies -refresh=list")
+		detailed := f.Bool("detailed-exitcode", false, "exit 2 when the plan holds what -exitcode-on names")
+		on := f.string("exitcode-on", "KINDS", "changes,drift", "what -detailed-exitcode counts, of changes, drift, due, checks")
 		return func(ctx context.Context, args []string) error {
 			if len(args) > 0 {
 				return usageError("plan takes no arguments; limit it with -target=%s", args[0])
@@ -56,55 +59,86 @@ var planCommand = &command{
 			if err != nil {
 				return err
 			}
+			if *only && *pf.refresh == "none" {
+				*pf.refresh = "list"
+			}
 			s, err := a.open(ctx, pf.policy, pf.identities, false)
 			if err != nil {
 				return err
 			}
-			p, err := s.plan(pf)
-			if err != nil {
-				return err
-			}
-			if err := s.writePlan(p, pf, *out); err != nil {
-				return err
-			}
-			if err := s.showPlan(p, *out); err != nil {
-				return err
-			}
-			if *detailed && (counted["changes"] && len(p.Changes) > 0 || counted["due"] && len(p.Actions) > 0) {
-				return exitQuiet(codeChanges)
-			}
-			return nil
+			return s.showFresh(ctx, pf, *only, *out, exitOn(*detailed, counted))
 		}
 	},
+}
+
+// exitOn returns what turns a plan into exit code 2.
+func exitOn(detailed bool, counted map[string]bool) func(plan.Plan) bool {
+	return func(p plan.Plan) bool {
+		return detailed && (counted["changes"] && len(p.Changes) > 0 || counted["due"] && len(p.Actions) > 0 ||
+			counted["drift"] && len(p.Drift) > 0 || counted["checks"] && violations(p) > 0)
+	}
+}
+
+// showFresh makes a plan and shows it. A plan that is blocked says so by its exit code, whatever else it holds.
+func (s *session) showFresh(ctx context.Context, pf *planFlags, only bool, out string, differs func(plan.Plan) bool) error {
+	p, err := s.plan(ctx, pf)
+	if err != nil {
+		return err
+	}
+	if only {
+		p = plan.OnlyDrift(p)
+	}
+	if err := s.writePlan(p, pf, out); err != nil {
+		return err
+	}
+	if err := s.showPlan(p, out); err != nil {
+		return err
+	}
+	switch {
+	case len(p.Blocks) > 0 && s.json:
+		return exitQuiet(codeBlocked)
+	case len(p.Blocks) > 0:
+		return exit(codeBlocked, blocked(p))
+	case differs(p):
+		return exitQuiet(codeChanges)
+	}
+	return nil
+}
+
+// blocked is the error of a plan that a guard forbids.
+func blocked(p plan.Plan) error {
+	more := ""
+	if n := len(p.Blocks) - 1; n > 0 {
+		more = fmt.Sprintf(" (and %d more)", n)
+	}
+	return fmt.Errorf("the plan is blocked by %s: %s: %s%s", p.Blocks[0].Guard, p.Blocks[0].Address, p.Blocks[0].Why, more)
 }
 
 func exitcodeOn(kinds string) (map[string]bool, error) {
 	counted := map[string]bool{}
 	for k := range strings.SplitSeq(kinds, ",") {
 		switch k {
-		case "changes", "due":
+		case "changes", "due", "drift", "checks":
 			counted[k] = true
-		case "drift", "checks":
-			return nil, usageError("-exitcode-on=%s is not available in this version", k)
 		default:
-			return nil, usageError("-exitcode-on: %q is none of changes, due", k)
+			return nil, usageError("-exitcode-on: %q is none of changes, drift, due, checks", k)
 		}
 	}
 	return counted, nil
 }
 
-// plan computes the plan of the session's policy and catalog.
-func (s *session) plan(pf *planFlags) (plan.Plan, error) {
-	if *pf.refresh != "none" {
-		return plan.Plan{}, usageError("-refresh=%s is not available in this version; plans are made from the catalog (-refresh=none)", *pf.refresh)
-	}
+// plan computes the plan of the session's policy and catalog, and of what -refresh sees.
+func (s *session) plan(ctx context.Context, pf *planFlags) (plan.Plan, error) {
 	now, err := s.moment(*pf.at)
 	if err != nil {
 		return plan.Plan{}, err
 	}
+	if err := ctx.Err(); err != nil {
+		return plan.Plan{}, err
+	}
 	p, list := planner.Plan(planner.Input{
 		Desired: s.policy, Catalog: *s.catalog, Now: now, Targets: *pf.targets, Force: *pf.force, Alive: s.alive,
-		Sealed: s.stores.sealed(),
+		Sealed: s.stores.sealed(), Observed: s.observe(ctx, *pf.refresh),
 	})
 	if list.HasErrors() {
 		if s.json {

@@ -39,13 +39,16 @@ func (s sources) names() []string {
 func (s sources) text() []byte {
 	var b bytes.Buffer
 	for _, f := range s.policies {
-		fmt.Fprintf(&b, "# ---- %s\n%s", filepath.Base(f.name), f.src)
+		fmt.Fprintf(&b, "%s%s\n%s", fileMark, filepath.Base(f.name), f.src)
 		if !bytes.HasSuffix(f.src, []byte("\n")) {
 			b.WriteByte('\n')
 		}
 	}
 	return b.Bytes()
 }
+
+// fileMark begins the line above each file in a policy's text.
+const fileMark = "# ---- "
 
 // Names of files.
 const (

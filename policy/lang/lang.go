@@ -71,7 +71,7 @@ func load(dir string, found sources, o Options) (*Result, diag.List) {
 	res := &Result{Files: found.names(), Ranges: cfg.ranges(e), Sensitive: cfg.secrets.values}
 	b := &builder{eval: e, config: cfg, set: &res.Set}
 	b.build()
-	res.Set.Text = found.text()
+	res.Set.Text = append(found.text(), cfg.valuesText()...)
 	return res, scrub(r.sorted(), append(cfg.secrets.values(), cfg.met.values()...))
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -296,5 +297,30 @@ func TestMissingVarFile(t *testing.T) {
 	_, list := Load(dir, Options{VarFiles: []string{"no-such.hfvars"}})
 	if len(list) != 1 || list[0].Summary != "File cannot be read" || list[0].Detail != "Read no-such.hfvars: no such file or directory." {
 		t.Errorf("got %+v", list)
+	}
+}
+
+// TestTextCarriesGivenValues: the text stored with each restore point is enough to evaluate the policy again.
+func TestTextCarriesGivenValues(t *testing.T) {
+	dir := writeFiles(t, map[string]string{"main.hf.hcl": `
+variable "keep" { type = number }
+variable "plain" { default = "x" }
+variable "token" {
+  type      = string
+  sensitive = true
+}
+retention "r" { last = var.keep }
+`, "x.auto.hfvars": "keep = 7\ntoken = \"hunter2\"\n"})
+	res, list := Load(dir, Options{})
+	if list.HasErrors() {
+		t.Fatal(list)
+	}
+	text := string(res.Set.Text)
+	if strings.Contains(text, "hunter2") {
+		t.Fatalf("the text holds a secret:\n%s", text)
+	}
+	_, values, found := strings.Cut(text, "# ---- holdfast.hfvars\n")
+	if want := "# token is sensitive: give it by HOLDFAST_VAR_token\nkeep = 7\n"; !found || values != want {
+		t.Errorf("got %q, want %q", values, want)
 	}
 }
