@@ -8,6 +8,7 @@ import (
 
 	"github.com/holdfast-io/holdfast/internal/blob"
 	"github.com/holdfast-io/holdfast/internal/repo/frame"
+	"github.com/holdfast-io/holdfast/internal/repo/index"
 	"github.com/holdfast-io/holdfast/internal/repo/manifest"
 )
 
@@ -37,6 +38,9 @@ func (w *Writer) Commit(ctx context.Context, info manifest.Info) (Receipt, error
 	if err != nil {
 		w.fail(err)
 		return Receipt{}, err
+	}
+	if err := w.lease.release(ctx); err != nil {
+		receipt.Warnings = append(receipt.Warnings, err.Error())
 	}
 	if w.o.Progress != nil {
 		w.progressMu.Lock()
@@ -90,7 +94,14 @@ func (w *Writer) writePoint(ctx context.Context, info manifest.Info) (Receipt, e
 	if err := putVerified(ctx, w.r.bucket, summaryName(w.o.Address, w.o.Point), summary); err != nil {
 		return Receipt{}, err
 	}
+	used := w.usedPacks()
+	if err := w.lease.stillNeeds(ctx, used); err != nil {
+		return Receipt{}, err
+	}
 	if err := createVerified(ctx, w.r.bucket, manifestName(w.o.Address, w.o.Point), stored); err != nil {
+		return Receipt{}, err
+	}
+	if err := w.lease.publish(ctx, w.o.Address, w.o.Point, used); err != nil {
 		return Receipt{}, err
 	}
 	w.stored.Add(int64(len(summary)))
@@ -120,13 +131,21 @@ func (w *Writer) encodeManifest(info manifest.Info) ([]byte, error) {
 
 // packs returns the names of every pack that the point refers to.
 func (w *Writer) packs() []string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	out := make([]string, 0, len(w.used))
-	for n := range w.used {
-		out = append(out, w.index.Pack(n).ID.String())
+	out := []string{}
+	for _, id := range w.usedPacks() {
+		out = append(out, id.String())
 	}
 	slices.Sort(out)
+	return out
+}
+
+func (w *Writer) usedPacks() []index.PackID {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	out := make([]index.PackID, 0, len(w.used))
+	for n := range w.used {
+		out = append(out, w.index.Pack(n).ID)
+	}
 	return out
 }
 

@@ -8,6 +8,7 @@ import (
 	"sort"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -25,7 +26,9 @@ type loaded struct {
 
 // loadIndex reads all index objects and keeps only chunks whose pack is in the store with the size it should have: trusting
 // more would let a backup refer to content that is gone.
-func (r *Repository) loadIndex(ctx context.Context) (*loaded, error) {
+//
+// Packs in without are left out: a writer must not build on what is condemned.
+func (r *Repository) loadIndex(ctx context.Context, without map[index.PackID]time.Time) (*loaded, error) {
 	var names []string
 	stored := map[index.PackID]int64{}
 	g, gctx := errgroup.WithContext(ctx)
@@ -49,6 +52,9 @@ func (r *Repository) loadIndex(ctx context.Context) (*loaded, error) {
 	out := &loaded{index: index.New(), stored: stored}
 	var mu sync.Mutex
 	add := func(p index.Pack) error {
+		if _, condemned := without[p.ID]; condemned {
+			return nil
+		}
 		if size, ok := stored[p.ID]; !ok || size != p.Size {
 			out.broken = append(out.broken, p)
 			return nil

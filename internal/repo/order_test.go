@@ -38,12 +38,12 @@ func TestOrderOfWrites(t *testing.T) {
 	}
 	b.log = nil
 	backup(t, open(t, b, k.id), "p1", []file{{"a", random(1, 1000), "1"}})
-	if diff := cmp.Diff([]string{"put hints", "put packs", "put index", "put summary", "put manifest"}, kinds(b.log)); diff != "" {
+	if diff := cmp.Diff([]string{"put leases", "put hints", "put packs", "put index", "put summary", "put leases", "put manifest", "delete leases"}, kinds(b.log)); diff != "" {
 		t.Errorf("first backup (-want +got):\n%s", diff)
 	}
 	b.log = nil
 	backup(t, open(t, b, k.id), "p2", []file{{"a", random(2, 1000), "2"}})
-	want := []string{"put hints", "put packs", "put index", "put summary", "put manifest", "delete hints"}
+	want := []string{"put leases", "put hints", "put packs", "put index", "put summary", "put leases", "put manifest", "delete hints", "delete leases"}
 	if diff := cmp.Diff(want, kinds(b.log)); diff != "" {
 		t.Errorf("second backup (-want +got):\n%s", diff)
 	}

@@ -56,7 +56,7 @@ func (r *Repository) OpenPoint(ctx context.Context, address, id string) (*Reader
 	if err != nil {
 		return nil, err
 	}
-	loaded, err := r.loadIndex(ctx)
+	loaded, err := r.loadIndex(ctx, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -24,7 +24,7 @@ func (r *Repository) RebuildIndex(ctx context.Context) (RebuildReport, error) {
 	if err := r.needRead(); err != nil {
 		return RebuildReport{}, err
 	}
-	loaded, err := r.loadIndex(ctx)
+	loaded, err := r.loadIndex(ctx, nil)
 	if err != nil {
 		return RebuildReport{}, err
 	}

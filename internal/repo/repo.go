@@ -17,6 +17,7 @@ import (
 	"filippo.io/age"
 
 	"github.com/holdfast-io/holdfast/internal/blob"
+	"github.com/holdfast-io/holdfast/internal/clock"
 	"github.com/holdfast-io/holdfast/internal/repo/chunk"
 	"github.com/holdfast-io/holdfast/internal/repo/seal"
 )
@@ -28,6 +29,10 @@ type Repository struct {
 	config      Config
 	concurrency int
 
+	clock   clock.Clock
+	who     string
+	margins leaseMargins
+
 	keys    *chunk.Keys // nil without the repository key
 	data    seal.Sealer // packs and manifests; may be unable to open
 	meta    seal.Sealer // index, summaries, hints; zero without the repository key
@@ -38,8 +43,10 @@ type Repository struct {
 // OpenOptions say with which keys and how to open a repository.
 type OpenOptions struct {
 	Identities  []age.Identity
-	Expect      string // the id the repository must have; empty accepts any
-	Concurrency int    // workers per operation; 0 means GOMAXPROCS
+	Expect      string      // the id the repository must have; empty accepts any
+	Concurrency int         // workers per operation; 0 means GOMAXPROCS
+	Who         string      // names this process to others, as user@host
+	Clock       clock.Clock // nil: the machine's
 }
 
 // Open reads the repository's configuration and finds out what the identities allow. Without any matching identity it
@@ -61,7 +68,10 @@ func Open(ctx context.Context, b blob.Bucket, o OpenOptions) (*Repository, error
 	if o.Expect != "" && o.Expect != config.ID {
 		return nil, &WrongRepositoryError{Want: o.Expect, Got: config.ID}
 	}
-	r := &Repository{bucket: b, config: config, concurrency: o.Concurrency}
+	r := &Repository{bucket: b, config: config, concurrency: o.Concurrency, who: o.Who, clock: o.Clock, margins: defaultMargins}
+	if r.clock == nil {
+		r.clock = clock.Real()
+	}
 	if r.concurrency <= 0 {
 		r.concurrency = runtime.GOMAXPROCS(0)
 	}

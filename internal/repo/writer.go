@@ -68,6 +68,7 @@ type Writer struct {
 	packer   *packer
 	uploader *uploader
 	seq      *sequencer
+	lease    *lease
 	warnings []string
 
 	mu    sync.Mutex // guards index and used
@@ -126,12 +127,29 @@ func (r *Repository) NewWriter(ctx context.Context, o WriterOptions) (*Writer, e
 	} else if !errors.Is(err, blob.ErrNotFound) {
 		return nil, fmt.Errorf("look for restore point %s of %s: %w", o.Point, o.Address, err)
 	}
-	loaded, err := r.loadIndex(ctx)
+	held, err := r.writerLease(ctx) // before the look at what may be used: a pruner waits for what was leased before it condemned
+	if err != nil {
+		return nil, err
+	}
+	w, err := r.newWriter(held, o)
+	if err != nil {
+		return nil, errors.Join(err, held.release(ctx))
+	}
+	return w, nil
+}
+
+func (r *Repository) newWriter(held *lease, o WriterOptions) (*Writer, error) {
+	ctx := held.ctx
+	condemned, err := r.condemned(ctx)
+	if err != nil {
+		return nil, err
+	}
+	loaded, err := r.loadIndex(ctx, condemned)
 	if err != nil {
 		return nil, err
 	}
 	w := &Writer{
-		r: r, o: o, index: loaded.index, used: map[uint32]struct{}{}, keyer: hints.NewKeyer(r.keys), cutters: map[int]*chunk.Cutter{},
+		r: r, o: o, lease: held, index: loaded.index, used: map[uint32]struct{}{}, keyer: hints.NewKeyer(r.keys), cutters: map[int]*chunk.Cutter{},
 		pending: make(chan *item, pendingItems), work: make(chan *item, pendingItems),
 		budget: semaphore.NewWeighted(bytesInFlight), large: make(chan struct{}, max(1, r.concurrency/4)),
 	}
@@ -229,6 +247,7 @@ func (w *Writer) Stats() WriterStats {
 func (w *Writer) Abort() {
 	w.cancel(errAborted)
 	w.drain()
+	_ = w.lease.release(w.lease.ctx) // it ends by itself
 }
 
 var errAborted = errors.New("the backup was given up")
