@@ -5,7 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/holdfast-io/holdfast/internal/diag"
 	"github.com/holdfast-io/holdfast/planner/plan"
 	"github.com/holdfast-io/holdfast/policy"
 	"github.com/holdfast-io/holdfast/policy/schedule"
@@ -22,6 +21,9 @@ type work struct {
 	newest  int                  // index of the newest complete point; -1 for none
 	making  string               // ID of the planned backup
 	proving string               // ID of the planned verification
+
+	rehearsing string   // ID of the planned rehearsal
+	repairing  []string // IDs of planned repairs
 }
 
 // backups plans each declared backup: make, prove, expire.
@@ -31,11 +33,15 @@ func (p *planner) backups() {
 		points := p.in.Catalog.Points[address]
 		w := &work{address: address, backup: b, rule: p.rules.of(b), points: points, newest: newestComplete(points)}
 		w.after = points
+		p.repairs(w)
 		p.backup(w)
 		p.verify(w)
+		p.verifyCopies(w)
+		p.rehearse(w)
 		gone := p.expire(w)
+		p.copies(w, gone)
 		p.window(w, gone)
-		p.objective(w)
+		p.driftOf(w, gone)
 	}
 	p.untouched()
 }
@@ -76,6 +82,8 @@ func (p *planner) due(w *work) (reason plan.Reason, slot time.Time, why string) 
 	case w.points[last].Incomplete && (w.newest < 0 || !w.points[last].Time.After(p.now)):
 		// One that is later than now, because the clock went back, would stay the newest whatever is made.
 		return plan.ReasonIncomplete, slot, "restore point " + w.points[last].ID + " is incomplete"
+	case w.newest >= 0 && p.lost(w) && !w.points[w.newest].Time.After(p.now):
+		return plan.ReasonDamaged, slot, "the newest restore point is damaged, and there is no good copy of it"
 	case !ok || serves(w.points[w.newest], slot):
 		return "", time.Time{}, ""
 	default:
@@ -104,9 +112,11 @@ func (p *planner) backup(w *work) {
 		Reason: reason, Why: why,
 	}
 	a.After = append(p.afterInitialize(w.backup.Store), p.recovering[recoverKey(w.address, w.backup.Store)]...)
+	a.After = append(a.After, w.repairing...)
 	if w.newest >= 0 {
 		a.Bytes = w.points[w.newest].Size
 	}
+	p.adding[w.backup.Store] += p.expectStored(w, w.backup.Store)
 	p.out.Actions = append(p.out.Actions, a)
 	w.making = a.ID
 	p.copyPoints(w)
@@ -148,6 +158,13 @@ func (p *planner) verify(w *work) {
 			return
 		}
 		why := unproven(point.Copies[i], level)
+		if p.broken(w.address, &point, &point.Copies[i]) {
+			// A repair proves what is stored by itself; what goes further is proven again after it.
+			if a.After = p.mended(w, point.ID, point.Copies[i].Store); a.After == nil || level.Rank() <= policy.VerifyStored.Rank() {
+				return
+			}
+			why = "its copy is repaired"
+		}
 		if why == "" || p.foreign(point.Copies[i]) {
 			return
 		}
@@ -172,9 +189,6 @@ func (p *planner) prove(w *work, point, copied int, level policy.VerifyLevel) {
 
 // unproven says why a copy needs to be read back; empty when it does not.
 func unproven(c state.Copy, level policy.VerifyLevel) string {
-	if len(c.Proofs) > 0 && !c.Verified() {
-		return "its last verification failed"
-	}
 	enough := level.Rank()
 	if level == policy.VerifyStored {
 		enough = policy.VerifyAdded.Rank()
@@ -197,40 +211,110 @@ func copyIn(point state.RestorePoint, store string) int {
 	return min(0, len(point.Copies)-1)
 }
 
+// verifyCopies plans the proof of the newest complete point's further copies that lack one: imported ones, for example. As
+// stored is enough: that what is stored can be read is proven by the first copy.
+func (p *planner) verifyCopies(w *work) {
+	if w.making != "" || w.newest < 0 || paused(w.backup) || w.backup.Verify.After.Rank() <= policy.VerifyNone.Rank() {
+		return
+	}
+	point := w.points[w.newest]
+	for i := range point.Copies {
+		c := point.Copies[i]
+		if c.Store == w.backup.Store || !slices.Contains(w.backup.Copies, c.Store) || len(c.Proofs) > 0 || p.broken(w.address, &point, &c) || !p.reachable(c) {
+			continue
+		}
+		p.out.Actions = append(p.out.Actions, plan.Action{
+			ID: actionID(plan.Verify, w.address, point.ID, c.Store), Kind: plan.Verify, Address: w.address, Point: point.ID, Store: c.Store,
+			Level: string(policy.VerifyStored), Reason: plan.ReasonUnverified, Why: unproven(c, policy.VerifyStored), Bytes: c.Stored,
+		})
+	}
+}
+
+// rehearse plans to bring the newest point back to a scratch place when that was not done for too long.
+func (p *planner) rehearse(w *work) {
+	r := w.backup.Verify.Restore
+	if r == nil || r.Every <= 0 || paused(w.backup) || p.in.Sealed[w.backup.Store] || w.backup.Verify.After == policy.VerifyRestore && w.making != "" {
+		return
+	}
+	last := lastRehearsal(w.points)
+	if !last.IsZero() && p.now.Sub(last) < r.Every.Std() {
+		return
+	}
+	a := plan.Action{
+		Kind: plan.Verify, Address: w.address, Store: w.backup.Store, Level: string(policy.VerifyRestore), Reason: plan.ReasonRehearsal,
+		Why: "never restored to a scratch place",
+	}
+	if !last.IsZero() {
+		a.Why = "last restored to a scratch place " + formatAge(p.now.Sub(last)) + " ago; the policy says every " + r.Every.String()
+	}
+	switch {
+	case w.making != "":
+		a.ID, a.After = actionID(plan.Verify, w.address, "restore"), w.settling()
+		p.prove(w, len(w.after)-1, 0, policy.VerifyRestore)
+	case w.newest >= 0:
+		good, ok := p.soundCopy(w, &w.points[w.newest])
+		if !ok {
+			return
+		}
+		a.ID, a.Point, a.Store, a.Bytes = actionID(plan.Verify, w.address, w.points[w.newest].ID, "restore"), w.points[w.newest].ID, good.Store, w.points[w.newest].Size
+		p.copyPoints(w)
+		p.prove(w, w.newest, copyIn(w.points[w.newest], good.Store), policy.VerifyRestore)
+	default:
+		return
+	}
+	p.out.Actions = append(p.out.Actions, a)
+	w.rehearsing = a.ID
+}
+
+// settling are the IDs of the actions that make and prove the new point.
+func (w *work) settling() (ids []string) {
+	for _, id := range []string{w.making, w.proving, w.rehearsing} {
+		if id != "" {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// lastRehearsal is when a point of the backup was last brought back with success.
+func lastRehearsal(points []state.RestorePoint) (last time.Time) {
+	for i := range points {
+		for j := range points[i].Copies {
+			for _, proof := range points[i].Copies[j].Proofs {
+				if proof.OK && proof.Level == string(policy.VerifyRestore) && proof.At.After(last) {
+					last = proof.At
+				}
+			}
+		}
+	}
+	return last
+}
+
+// lost tells whether no copy of the newest complete point is sound.
+func (p *planner) lost(w *work) bool {
+	point := &w.points[w.newest]
+	for i := range point.Copies {
+		if !p.broken(w.address, point, &point.Copies[i]) {
+			return false
+		}
+	}
+	return len(point.Copies) > 0
+}
+
+// reachable tells whether a copy is in a repository that this policy can reach.
+func (p *planner) reachable(c state.Copy) bool {
+	id, declared := p.repository[c.Store]
+	return declared && (id == "" || c.Repository == "" || c.Repository == id)
+}
+
 // foreign tells a copy that is not in a repository this policy can reach: its store was moved, or is not declared any more.
 // Such copies are left alone, for what is deleted by name in one repository would stay in the other.
 func (p *planner) foreign(c state.Copy) bool {
-	id, reachable := p.repository[c.Store]
-	if !reachable || id != "" && c.Repository != "" && c.Repository != id {
-		p.alone[c.Store]++
-		return true
+	if p.reachable(c) {
+		return false
 	}
-	return false
+	p.alone[c.Store]++
+	return true
 }
 
 func paused(b policy.Backup) bool { return b.Schedule != nil && b.Schedule.Paused }
-
-// objective warns when the newest restore point is older than promised. Pausing a schedule does not silence it.
-func (p *planner) objective(w *work) {
-	rpo := w.backup.Objective.RPO
-	applied, known := p.in.Catalog.Objects[w.address]
-	if rpo <= 0 || !known || applied.Forgotten {
-		return
-	}
-	summary := "There is no complete restore point; the objective is rpo = " + rpo.String()
-	if w.newest >= 0 {
-		age := p.now.Sub(w.points[w.newest].Time)
-		if age <= rpo.Std() {
-			return
-		}
-		summary = fmt.Sprintf("The newest restore point is %s old; the objective is rpo = %s", formatAge(age), rpo)
-	}
-	detail := "Nothing is due now. `holdfast apply -force=" + w.address + "` makes a restore point at once."
-	switch {
-	case w.making != "":
-		detail = "This plan makes a new one."
-	case paused(w.backup):
-		detail = "The schedule is paused: remove `paused`, or `holdfast apply -force=" + w.address + "` for one restore point."
-	}
-	p.out.Diagnostics = append(p.out.Diagnostics, diag.NewWarning(w.address, summary, detail))
-}

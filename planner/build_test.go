@@ -1,6 +1,7 @@
 package planner_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -117,10 +118,20 @@ func applied(before map[string]state.Object, in planner.Input, p plan.Plan) map[
 	maps.Copy(next, before)
 	for _, c := range p.Changes {
 		o := declared[c.Address]
-		o.Repository = next[c.Address].Repository
-		if c.Kind == plan.Forget {
+		o.Repository, o.Usage = next[c.Address].Repository, next[c.Address].Usage
+		switch c.Kind {
+		case plan.Move:
+			continue
+		case plan.Destroy:
+			delete(next, c.Address)
+			continue
+		case plan.Forget:
 			o = next[c.Address]
 			o.Forgotten = true
+			var b policy.Backup
+			if json.Unmarshal(o.Attributes, &b) == nil && b.Retention != "" {
+				o.Retention = before[b.Retention].Attributes
+			}
 		}
 		next[c.Address] = o
 	}
@@ -137,6 +148,13 @@ func applied(before map[string]state.Object, in planner.Input, p plan.Plan) map[
 // simulate does what apply does when every action succeeds.
 func simulate(in planner.Input, p plan.Plan) state.Catalog {
 	c := in.Catalog
+	c.Objects, c.Points = maps.Clone(c.Objects), maps.Clone(c.Points)
+	for _, change := range p.Changes {
+		if change.Kind == plan.Move {
+			c.Move(change.From, change.Address)
+		}
+	}
+	in.Catalog = c
 	c.Serial++
 	if c.Lineage == "" {
 		c.Lineage = "new"
@@ -168,12 +186,28 @@ func simulate(in planner.Input, p plan.Plan) state.Catalog {
 			list := points[a.Address]
 			for i := range list {
 				if list[i].ID == a.Point || a.Point == "" && i == len(list)-1 {
-					copies := append([]state.Copy(nil), list[i].Copies...)
-					proofs := slices.DeleteFunc(slices.Clone(copies[0].Proofs), func(q state.Proof) bool { return q.Level == a.Level })
-					copies[0].Proofs = append(proofs, state.Proof{Level: a.Level, At: in.Now, OK: true})
-					list[i].Copies = copies
+					prove(&list[i], a.Store, state.Proof{Level: a.Level, At: in.Now, OK: true})
 				}
 			}
+		case plan.Copy:
+			list := points[a.Address]
+			for i := range list {
+				if list[i].ID == a.Point || a.Point == "" && i == len(list)-1 {
+					list[i].Copies = append(slices.Clone(list[i].Copies), state.Copy{Store: a.Store, Repository: c.Objects[a.Store].Repository, Manifest: "m", Stored: 1 << 18})
+					prove(&list[i], a.Store, state.Proof{Level: "stored", At: in.Now, OK: true})
+				}
+			}
+		case plan.Repair:
+			list := points[a.Address]
+			for i := range list {
+				if list[i].ID == a.Point {
+					prove(&list[i], a.Store, state.Proof{Level: "stored", At: in.Now, OK: a.From != "", Final: a.From == ""})
+				}
+			}
+		case plan.Prune:
+			o := c.Objects[a.Address]
+			o.Usage = &state.Usage{At: in.Now, Bytes: 1 << 20, Condemned: a.Bytes, Due: in.Now.Add(24 * time.Hour)}
+			c.Objects[a.Address] = o
 		case plan.Expire:
 			still := planner.StillExpires(planner.Input{Desired: in.Desired, Catalog: c, Now: in.Now}, []plan.Action{a})
 			if len(still) == 0 {
@@ -183,6 +217,17 @@ func simulate(in planner.Input, p plan.Plan) state.Catalog {
 			for _, q := range points[a.Address] {
 				if q.ID != a.Point {
 					kept = append(kept, q)
+					continue
+				}
+				for _, copied := range q.Copies {
+					o := c.Objects[copied.Store]
+					u := state.Usage{}
+					if o.Usage != nil {
+						u = *o.Usage
+					}
+					u.Points, u.Expired = u.Points+1, u.Expired+copied.Stored
+					o.Usage = &u
+					c.Objects[copied.Store] = o
 				}
 			}
 			points[a.Address] = kept
@@ -191,6 +236,17 @@ func simulate(in planner.Input, p plan.Plan) state.Catalog {
 	}
 	c.Runs = append(c.Runs, run)
 	return c
+}
+
+// prove sets the newest proof of one copy, as a verification or repair does.
+func prove(p *state.RestorePoint, store string, proof state.Proof) {
+	p.Copies = slices.Clone(p.Copies)
+	for i := range p.Copies {
+		if p.Copies[i].Store == store {
+			kept := slices.DeleteFunc(slices.Clone(p.Copies[i].Proofs), func(q state.Proof) bool { return q.Level == proof.Level || proof.OK && !q.OK })
+			p.Copies[i].Proofs = append(kept, proof)
+		}
+	}
 }
 
 func mustPlan(t testing.TB, in planner.Input) plan.Plan {

@@ -40,22 +40,37 @@ func (p *planner) changes() {
 		}
 	}
 	for address, applied := range p.in.Catalog.Objects {
-		if _, declared := p.declared[address]; !declared && !applied.Forgotten && p.scope.has(address) {
+		if _, declared := p.declared[address]; declared || !p.scope.has(address) {
+			continue
+		}
+		removed, said := p.removed(address)
+		switch {
+		case said && removed.Destroy:
+			p.change(p.destroy(address))
+		case said && !applied.Forgotten:
 			p.change(plan.Change{
-				Address: address, Kind: plan.Forget, Reason: plan.ReasonNotDeclared, Why: p.forgetWhy(address),
+				Address: address, Kind: plan.Forget, Reason: plan.ReasonRemoved, Why: p.forgetWhy(address, "until the retention that was in force ends"),
+			})
+		case !applied.Forgotten:
+			p.change(plan.Change{
+				Address: address, Kind: plan.Forget, Reason: plan.ReasonNotDeclared, Why: p.forgetWhy(address, "and never expire"),
 			})
 		}
 	}
 	sortChanges(p.out.Changes)
 	for i, c := range p.out.Changes {
-		p.byAddress[c.Address] = i
+		if c.Kind != plan.Move { // what an edit costs is told with the edit
+			p.byAddress[c.Address] = i
+		}
 	}
 }
 
 func (p *planner) change(c plan.Change) { p.out.Changes = append(p.out.Changes, c) }
 
 func sortChanges(changes []plan.Change) {
-	slices.SortFunc(changes, func(a, b plan.Change) int { return cmp.Compare(a.Address, b.Address) })
+	slices.SortStableFunc(changes, func(a, b plan.Change) int {
+		return cmp.Or(cmp.Compare(a.Address, b.Address), cmp.Compare(a.From, b.From))
+	})
 }
 
 func (p *planner) adoptWhy(address string) string {
@@ -65,9 +80,9 @@ func (p *planner) adoptWhy(address string) string {
 	return "declared again"
 }
 
-func (p *planner) forgetWhy(address string) string {
+func (p *planner) forgetWhy(address, howLong string) string {
 	if n := len(p.in.Catalog.Points[address]); n > 0 {
-		return "no longer declared; " + count(n, "restore point") + " will stay and never expire"
+		return "no longer declared; " + count(n, "restore point") + " will stay " + howLong
 	}
 	return "no longer declared"
 }
@@ -108,12 +123,47 @@ func (p *planner) initializations() {
 			continue
 		}
 		a := plan.Action{
-			ID: actionID(plan.Initialize, address), Kind: plan.Initialize, Address: address, Store: address,
+			ID: actionID(plan.Initialize, address), Kind: plan.Initialize, Address: address, Store: address, From: p.like(address),
 			Reason: plan.ReasonNoRepository, Why: why,
 		}
 		p.initialize[address] = a.ID
 		p.out.Actions = append(p.out.Actions, a)
 	}
+	for i := range p.out.Actions {
+		if a := &p.out.Actions[i]; a.From != "" {
+			a.After = p.afterInitialize(a.From)
+		}
+	}
+}
+
+// like names the store whose keys a new one shares: the one whose points it will hold copies of, when the same people can
+// read both. Then copies are brought over as stored.
+func (p *planner) like(store string) string {
+	for _, address := range sortedKeys(p.in.Desired.Backups) {
+		b := p.in.Desired.Backups[address]
+		if slices.Contains(b.Copies, store) && b.Store != store && !p.primary(store) &&
+			sameRecipients(p.in.Desired.Stores[b.Store].Encryption, p.in.Desired.Stores[store].Encryption) {
+			return b.Store
+		}
+	}
+	return ""
+}
+
+// primary tells whether some backup writes to the store first.
+func (p *planner) primary(store string) bool {
+	for _, b := range p.in.Desired.Backups {
+		if b.Store == store {
+			return true
+		}
+	}
+	return false
+}
+
+func sameRecipients(a, b policy.Encryption) bool {
+	x, y := slices.Clone(a.Recipients), slices.Clone(b.Recipients)
+	slices.Sort(x)
+	slices.Sort(y)
+	return a.None == b.None && slices.Equal(slices.Compact(x), slices.Compact(y))
 }
 
 func appliedURL(o state.Object) string {

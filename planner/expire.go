@@ -1,7 +1,6 @@
 package planner
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -21,46 +20,47 @@ func (p *planner) expire(w *work) (gone []int) {
 	if !k.some || paused(w.backup) {
 		return nil
 	}
-	var after []string
-	for _, id := range []string{w.making, w.proving} {
-		if id != "" {
-			after = append(after, id)
-		}
-	}
+	after := w.settling()
 	for _, v := range retention.Expiring(w.after, k.retention, p.now, k.loc) {
-		point := &w.after[v.Index]
 		if v.Index >= len(w.points) {
 			continue // the point to be made: when the clock went back, it is older than the rest
 		}
-		store := w.backup.Store
-		if i := copyIn(*point, store); i >= 0 {
-			if p.foreign(point.Copies[i]) {
-				continue
-			}
-			store = point.Copies[i].Store
+		if p.expirePoint(w, &w.after[v.Index], plan.ReasonRetention, strings.Join(v.Reasons, ", "), after) {
+			gone = append(gone, v.Index)
 		}
-		gone = append(gone, v.Index)
-		p.out.Actions = append(p.out.Actions, plan.Action{
-			ID: actionID(plan.Expire, w.address, point.ID), Kind: plan.Expire, Address: w.address, Point: point.ID, Store: store,
-			Reason: plan.ReasonRetention, Why: strings.Join(v.Reasons, ", "), Bytes: point.Size, After: after,
-		})
 	}
 	slices.Sort(gone)
-	p.guard(w, k.retention.MaxPrunePercent, len(gone))
+	p.deletionGuards(w, k, gone)
 	return gone
 }
 
-// guard blocks a plan that would expire too large a share of a backup's points. One point is always allowed: by itself it
-// is a large share of a young backup.
-func (p *planner) guard(w *work, percent, expiring int) {
-	if percent <= 0 || expiring <= 1 || expiring*100 <= percent*len(w.points) {
-		return
+// expirePoint plans the end of one point in every store. A point with a copy out of reach is left alone: what is deleted by
+// name in one repository would stay in the other.
+func (p *planner) expirePoint(w *work, point *state.RestorePoint, reason plan.Reason, why string, after []string) bool {
+	for _, c := range point.Copies {
+		if p.foreign(c) {
+			return false
+		}
 	}
-	p.out.Blocks = append(p.out.Blocks, plan.Block{
-		Guard: "max_prune_percent", Address: w.address,
-		Why: fmt.Sprintf("%d of %d restore points would expire (%d%%); %s allows %d%%. Raise max_prune_percent there if this is meant",
-			expiring, len(w.points), expiring*100/len(w.points), w.backup.Retention, percent),
-	})
+	store := w.backup.Store
+	if i := copyIn(*point, store); i >= 0 {
+		store = point.Copies[i].Store
+	}
+	a := plan.Action{
+		ID: actionID(plan.Expire, w.address, point.ID), Kind: plan.Expire, Address: w.address, Point: point.ID, Store: store,
+		Reason: reason, Why: why, Bytes: point.Size, After: after,
+	}
+	p.out.Actions = append(p.out.Actions, a)
+	for _, c := range point.Copies {
+		l := p.expiring[c.Store]
+		if l == nil {
+			l = &leaving{}
+			p.expiring[c.Store] = l
+		}
+		l.bytes += c.Stored
+		l.after = append(l.after, a.ID)
+	}
+	return true
 }
 
 // consequences charges points that expire now but would not have by the policy last applied to the change that causes it.
@@ -164,16 +164,35 @@ func StillExpires(in Input, planned []plan.Action) []plan.Action {
 	return still
 }
 
-// expiring returns the ids of the points of a backup that no rule keeps now.
+// expiring returns the ids of the points of a backup that no rule keeps now and that have a newer verified one.
 func (r *rules) expiring(in Input, address string, now time.Time) map[string]bool {
 	ids := map[string]bool{}
+	points := in.Catalog.Points[address]
 	b, declared := in.Desired.Backups[address]
 	k := r.desired(in.Desired, address)
-	if !declared || !k.some || paused(b) || in.Catalog.Objects[address].Forgotten {
+	if removed, said := removedIn(in.Desired, address); said && !declared {
+		if removed.Destroy {
+			for i := range points {
+				ids[points[i].ID] = points[i].Hold == nil
+			}
+			return ids
+		}
+		k = r.stored(in.Catalog.Objects, address)
+	} else if !declared || paused(b) || in.Catalog.Objects[address].Forgotten {
 		return ids
 	}
-	for _, v := range retention.Expiring(in.Catalog.Points[address], k.retention, now, k.loc) {
-		ids[v.Point] = true
+	if !k.some {
+		return ids
+	}
+	expiring := retention.Expiring(points, k.retention, now, k.loc)
+	gone := make([]int, len(expiring))
+	for i, v := range expiring {
+		gone[i] = v.Index
+	}
+	slices.Sort(gone)
+	newest, _ := verifiedWithout(points, gone)
+	for _, v := range expiring {
+		ids[v.Point] = newest.After(points[v.Index].Time)
 	}
 	return ids
 }

@@ -39,11 +39,17 @@ func Plan(in Input) (plan.Plan, diag.List) {
 	if diags.HasErrors() {
 		return plan.Plan{}, diags
 	}
+	p.moves()
 	p.changes()
 	p.initializations()
 	p.recoveries()
 	p.backups()
+	p.removals()
+	p.prunes()
 	p.expect()
+	p.capacities()
+	p.houseRules()
+	p.drift()
 	p.finish()
 	return p.out, p.out.Diagnostics
 }
@@ -64,12 +70,23 @@ type planner struct {
 	alone      map[string]int      // store address → copies in another repository that were left alone
 	byAddress  map[string]int      // address → index in out.Changes
 	scratch    []state.RestorePoint
+	expiring   map[string]*leaving   // store address → what this plan takes out of it
+	adding     map[string]int64      // store address → stored bytes that this plan may add
+	damaged    map[damagedKey]string // copies that a refresh saw damaged
+	debts      map[string]*debt      // backup and store address, see recoverKey → copies that are missing since before
+}
+
+// leaving is what a plan takes out of a store.
+type leaving struct {
+	bytes int64
+	after []string // IDs of the expire actions
 }
 
 func newPlanner(in Input) (*planner, diag.List) {
 	p := &planner{
 		in: in, now: in.Now.UTC(), declared: Objects(in.Desired), initialize: map[string]string{}, repository: map[string]string{},
 		recovering: map[string][]string{}, alone: map[string]int{}, byAddress: map[string]int{},
+		expiring: map[string]*leaving{}, adding: map[string]int64{}, damaged: observedDamage(in), debts: map[string]*debt{},
 	}
 	var diags, more diag.List
 	p.rules, diags = newRules(in.Desired)
@@ -84,6 +101,7 @@ func newPlanner(in Input) (*planner, diag.List) {
 	p.out = plan.Plan{
 		Lineage: in.Catalog.Lineage, Serial: in.Catalog.Serial, Now: p.now, Targets: slices.Sorted(slices.Values(in.Targets)),
 		Changes: []plan.Change{}, Actions: []plan.Action{}, Windows: []plan.Window{}, Diagnostics: slices.Clone(p.scope.warnings()),
+		Refresh: in.Observed.Mode,
 	}
 	return p, diags
 }
@@ -97,8 +115,10 @@ func checkReferences(set policy.Set, b policy.Backup) (diags diag.List) {
 	if _, ok := set.Sources[b.Source]; !ok {
 		missing("source", b.Source)
 	}
-	if _, ok := set.Stores[b.Store]; !ok {
-		missing("store", b.Store)
+	for _, store := range b.Stores() {
+		if _, ok := set.Stores[store]; !ok {
+			missing("store", store)
+		}
 	}
 	if _, ok := set.Retentions[b.Retention]; !ok && b.Retention != "" {
 		missing("retention", b.Retention)

@@ -246,7 +246,7 @@ func TestGuard(t *testing.T) {
 		{25, 4, ""}, // 1 of 4 is 25 %
 		{10, 4, ""}, // one point is always allowed
 		{40, 5, ""}, // 2 of 5 is 40 %
-		{39, 5, "2 of 5 restore points would expire (40%); retention.standard allows 39%. Raise max_prune_percent there if this is meant"},
+		{39, 5, "2 of 5 restore points would expire (40%); retention.standard allows 39%. If this is meant, save the plan and apply it (`holdfast plan -out=p.hfplan`, `holdfast apply p.hfplan`), or raise max_prune_percent"},
 		{100, 50, ""},
 	} {
 		s := with(ragSet(), editRetention(func(r *policy.Retention) {
@@ -360,16 +360,18 @@ func TestSetsThatWereNotChecked(t *testing.T) {
 func TestObjective(t *testing.T) {
 	warnings := func(s policy.Set, c state.Catalog) string {
 		var out []string
-		for _, d := range mustPlan(t, planner.Input{Desired: s, Catalog: c, Now: at("2026-11-24 02:00")}).Diagnostics {
-			out = append(out, d.Summary+". "+d.Detail)
+		for _, d := range mustPlan(t, planner.Input{Desired: s, Catalog: c, Now: at("2026-11-24 02:00")}).Drift {
+			if d.Reason == plan.DriftRPO {
+				out = append(out, fmt.Sprintf("%s (mended: %t)", d.Why, d.Fixed))
+			}
 		}
 		return strings.Join(out, "\n")
 	}
 	manual := with(ragSet(), editBackup("backup.app", func(b *policy.Backup) { b.Schedule = nil }))
 	for _, tc := range []struct{ name, got, want string }{
-		{"due", warnings(ragSet(), settled()), "The newest restore point is 48h old; the objective is rpo = 36h. This plan makes a new one."},
-		{"no schedule", warnings(manual, settled()), "The newest restore point is 48h old; the objective is rpo = 36h. Nothing is due now. `holdfast apply -force=backup.app` makes a restore point at once."},
-		{"no point", warnings(ragSet(), catalogOf(ragSet(), nil)), "There is no complete restore point; the objective is rpo = 36h. This plan makes a new one."},
+		{"due", warnings(ragSet(), settled()), "the newest restore point is 48h old; the objective is rpo = 36h (mended: true)"},
+		{"no schedule", warnings(manual, settled()), "the newest restore point is 48h old; the objective is rpo = 36h. Nothing is due now; `holdfast apply -force=backup.app` makes a restore point at once (mended: false)"},
+		{"no point", warnings(ragSet(), catalogOf(ragSet(), nil)), "there is no complete restore point; the objective is rpo = 36h (mended: true)"},
 		{"not applied yet", warnings(ragSet(), state.Catalog{}), ""},
 	} {
 		if tc.got != tc.want {
@@ -407,8 +409,8 @@ func TestOutOfReach(t *testing.T) {
 		}
 	}
 	here := renamed(func(o *state.Object) { o.Repository = "r1" })
-	if p := mustPlan(t, here); len(p.Actions) != 21 {
-		t.Errorf("the same repository: %d actions, want 21 expiries", len(p.Actions))
+	if p := mustPlan(t, here); len(p.Actions) != 22 {
+		t.Errorf("the same repository: %d actions, want 21 expiries and a prune", len(p.Actions))
 	}
 }
 

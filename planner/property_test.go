@@ -45,8 +45,19 @@ func drawSet(t *rapid.T, label string) policy.Set {
 		b.Schedule = rapid.SampledFrom([]*policy.Schedule{
 			nil, {Every: hour}, {Every: 24 * hour, Jitter: 5 * hour}, {Cron: "30 2 * * *", Timezone: "Europe/Berlin"}, {Cron: "0 3 * * mon"}, {Every: hour, Paused: true},
 		}).Draw(t, label+" schedule")
+		if few("copies") == 0 {
+			b.Copies = []string{fmt.Sprintf("store.s%d", (int(b.Store[len(b.Store)-1]-'0')+1)%2)}
+		}
+		if few("rehearsal") == 0 {
+			b.Verify.Restore = &policy.Rehearsal{Every: 24 * hour}
+		}
 		s.Backups[address] = b
 	}
+	if len(s.Backups) == 0 {
+		s.Removed = []policy.Removed{{From: "backup.b0", Destroy: few("destroy") == 0}, {From: "backup.b1"}}
+		return s
+	}
+	s.Moved = []policy.Moved{{From: "backup.b4", To: "backup.b0"}, {From: "store.gone", To: "store.s0"}}
 	return s
 }
 
@@ -83,8 +94,16 @@ func drawCatalogPoints(t *rapid.T) []state.RestorePoint {
 		when = when.Add(-time.Duration(rapid.IntRange(1, 4000).Draw(t, "gap")) * time.Minute)
 		p := point(when, int64(i))
 		p.ID = fmt.Sprintf("%s-%02d", when.Format("20060102T150405Z"), i)
+		if rapid.IntRange(0, 9).Draw(t, "held") == 0 {
+			p.Hold = &state.Hold{Reason: "audit"}
+		}
 		p.Incomplete = rapid.IntRange(0, 7).Draw(t, "incomplete") == 0
 		p.Copies[0].Store = rapid.SampledFrom([]string{"store.s0", "store.s1"}).Draw(t, "store")
+		if rapid.IntRange(0, 3).Draw(t, "second copy") == 0 {
+			second := p.Copies[0]
+			second.Store = "store.s" + string('0'+('1'-second.Store[len(second.Store)-1]))
+			p.Copies = append(p.Copies, second)
+		}
 		switch rapid.IntRange(0, 5).Draw(t, "proof") {
 		case 0:
 			p.Copies[0].Proofs = nil
@@ -106,7 +125,8 @@ func sorted[V any](m map[string]V) []string {
 	return keys
 }
 
-// TestPlanOfApplied: whatever the state, one apply that succeeds leaves nothing to do at the same moment.
+// TestPlanOfApplied: whatever the state, one apply that succeeds leaves nothing to do at the same moment. Where it brought
+// new evidence for old points (their copies were made, repaired or imported), retention may go on from there once more.
 func TestPlanOfApplied(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		in := drawInput(t)
@@ -114,8 +134,23 @@ func TestPlanOfApplied(t *testing.T) {
 		if diags.HasErrors() {
 			t.Fatalf("%+v", diags)
 		}
+		if withheld := len(p.Blocks) > 0; withheld {
+			in.Catalog = simulate(in, plan.WithoutDeletions(p))
+			again, _ := planner.Plan(in)
+			if rest := plan.WithoutDeletions(again); len(rest.Actions) > 0 {
+				t.Fatalf("blocked; first:\n%s\nthen:\n%s", plan.Text(p), plan.Text(rest))
+			}
+			return
+		}
 		in.Catalog = simulate(in, p)
 		again, _ := planner.Plan(in)
+		mended := slices.ContainsFunc(p.Actions, func(a plan.Action) bool {
+			return a.Kind == plan.Repair || a.Kind == plan.Copy || a.Kind == plan.Verify && a.Point != ""
+		})
+		if rest := plan.WithoutDeletions(again); mended && rest.Empty() && !again.Empty() {
+			in.Catalog = simulate(in, again)
+			again, _ = planner.Plan(in)
+		}
 		if !again.Empty() {
 			t.Fatalf("first:\n%s\nthen:\n%s", plan.Text(p), plan.Text(again))
 		}
@@ -191,6 +226,14 @@ func TestNewestGoodPointStays(t *testing.T) {
 		partly.Actions = slices.DeleteFunc(slices.Clone(p.Actions), func(a plan.Action) bool { return failed[a.ID] })
 		after := simulate(in, partly)
 		for address, before := range in.Catalog.Points {
+			if destroyed(in.Desired, address) {
+				continue
+			}
+			for _, m := range in.Desired.Moved {
+				if m.From == address && len(after.Points[address]) == 0 {
+					address = m.To
+				}
+			}
 			for name, good := range map[string]func(state.RestorePoint) bool{
 				"complete": func(p state.RestorePoint) bool { return !p.Incomplete },
 				"verified": state.RestorePoint.Verified,
@@ -198,6 +241,29 @@ func TestNewestGoodPointStays(t *testing.T) {
 				if newestWhere(after.Points[address], good).Before(newestWhere(before, good)) {
 					t.Fatalf("%s lost its newest %s restore point:\n%s", address, name, plan.Text(p))
 				}
+			}
+		}
+	})
+}
+
+func destroyed(s policy.Set, address string) bool {
+	return slices.ContainsFunc(s.Removed, func(r policy.Removed) bool { return r.From == address && r.Destroy })
+}
+
+// TestHeldStays: nothing takes a held point, whatever the policy says.
+func TestHeldStays(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		in := drawInput(t)
+		p, _ := planner.Plan(in)
+		held := map[string]bool{}
+		for address, points := range in.Catalog.Points {
+			for _, point := range points {
+				held[address+point.ID] = point.Hold != nil
+			}
+		}
+		for _, a := range append(planner.StillExpires(in, p.Actions), p.Actions...) {
+			if a.Kind == plan.Expire && held[a.Address+a.Point] {
+				t.Fatalf("%s, and it is held", a.ID)
 			}
 		}
 	})
@@ -222,6 +288,9 @@ func TestForgottenAndPausedKeepEverything(t *testing.T) {
 				continue
 			}
 			b, declared := in.Desired.Backups[a.Address]
+			if slices.ContainsFunc(in.Desired.Removed, func(r policy.Removed) bool { return r.From == a.Address }) {
+				continue
+			}
 			if !declared || b.Retention == "" || b.Schedule != nil && b.Schedule.Paused {
 				t.Fatalf("%s", a.ID)
 			}

@@ -66,7 +66,10 @@ func instanceOf(address, target string) bool {
 func (s *scope) add(set policy.Set, address string) {
 	s.addresses[address] = true
 	if b, ok := set.Backups[address]; ok {
-		s.addresses[b.Source], s.addresses[b.Store] = true, true
+		s.addresses[b.Source] = true
+		for _, store := range b.Stores() {
+			s.addresses[store] = true
+		}
 		if b.Retention != "" {
 			s.addresses[b.Retention] = true
 		}

@@ -21,6 +21,32 @@ func (c Copy) Verified() bool {
 	return newest.OK
 }
 
+// Damaged tells whether the copy was read back and the newest proof failed.
+func (c Copy) Damaged() bool { return len(c.Proofs) > 0 && !c.Verified() }
+
+// Sound returns the first copy that is not damaged, preferring verified ones; ok is false when there is none.
+func (p RestorePoint) Sound() (sound Copy, ok bool) {
+	for _, c := range p.Copies {
+		if c.Verified() {
+			return c, true
+		}
+		if !c.Damaged() && !ok {
+			sound, ok = c, true
+		}
+	}
+	return sound, ok
+}
+
+// In returns the copy in a store.
+func (p RestorePoint) In(store string) (c Copy, ok bool) {
+	for _, c := range p.Copies {
+		if c.Store == store {
+			return c, true
+		}
+	}
+	return Copy{}, false
+}
+
 // Stored returns the address that a repository knows the point by; address is its backup's today.
 func (p RestorePoint) Stored(address string) string {
 	if p.StoredAs != "" {

@@ -87,6 +87,8 @@ type Proof struct {
 	OK    bool      `json:"ok"`
 	Run   string    `json:"run,omitempty"`
 	Error string    `json:"error,omitempty"`
+	// Final tells of a failed proof that nothing is left to repair the copy with: what was damaged was set aside.
+	Final bool `json:"final,omitempty"`
 }
 
 // RunStatus is how a run or one of its actions stands.

@@ -99,13 +99,13 @@ func selectDatabases(all []database, p policy.Logical) ([]database, error) {
 	}
 	selected := map[string]bool{}
 	for _, pattern := range p.Databases {
-		g, err := newGlob(pattern)
+		g, err := policy.NewGlob(pattern)
 		if err != nil {
 			return nil, fmt.Errorf("select databases: %w", err)
 		}
 		matched := false
 		for _, name := range names {
-			if g.match(name) {
+			if g.Match(name) {
 				selected[name], matched = true, true
 			}
 		}
@@ -119,11 +119,11 @@ func selectDatabases(all []database, p policy.Logical) ([]database, error) {
 		}
 	}
 	for _, pattern := range p.ExcludeDatabases {
-		g, err := newGlob(pattern)
+		g, err := policy.NewGlob(pattern)
 		if err != nil {
 			return nil, fmt.Errorf("exclude databases: %w", err)
 		}
-		maps.DeleteFunc(selected, func(name string, _ bool) bool { return g.match(name) })
+		maps.DeleteFunc(selected, func(name string, _ bool) bool { return g.Match(name) })
 	}
 	var out []database
 	for _, db := range all {

@@ -6,6 +6,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
+
+	"github.com/holdfast-io/holdfast/policy"
 )
 
 func TestParseParams(t *testing.T) {
@@ -99,8 +101,8 @@ func TestNames(t *testing.T) {
 		{`\*`, "x", false},
 		{"a.c", "abc", false},
 	} {
-		g, err := newGlob(tc.pattern)
-		if err != nil || g.match(tc.name) != tc.want {
+		g, err := policy.NewGlob(tc.pattern)
+		if err != nil || g.Match(tc.name) != tc.want {
 			t.Errorf("%q matches %q: %v, %v; want %v", tc.pattern, tc.name, !tc.want, err, tc.want)
 		}
 	}

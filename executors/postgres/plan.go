@@ -151,7 +151,7 @@ func (p *restorePlan) selectParts(c choice) error {
 		s := selectRelations(d.head, func(name string) bool {
 			hit := false
 			for _, pt := range patterns {
-				if pt.glob.match(name) {
+				if pt.glob.Match(name) {
 					hit, matched[pt.text] = true, true
 				}
 			}

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/holdfast-io/holdfast/policy"
 )
 
 // Options of a restore request.
@@ -64,7 +66,7 @@ type choice struct {
 // partPattern is the part of a pattern that is about relations; text is the pattern as written.
 type partPattern struct {
 	text string
-	glob glob
+	glob policy.Glob
 }
 
 // choose reads patterns: an item's path, a database, "database/schema.table", or, when the point holds one database,
@@ -79,17 +81,17 @@ func choose(patterns []string, dumps map[string]string, hasGlobals bool) (choice
 		return c, nil
 	}
 	for _, p := range patterns {
-		g, err := newGlob(p)
+		g, err := policy.NewGlob(p)
 		if err != nil {
 			return choice{}, err
 		}
 		matched := false
 		for _, n := range names {
-			if g.match(n) || g.match(dumps[n]) {
+			if g.Match(n) || g.Match(dumps[n]) {
 				c.whole[n], matched = true, true
 			}
 		}
-		if hasGlobals && g.match(globalsPath) {
+		if hasGlobals && g.Match(globalsPath) {
 			c.globals, matched = true, true
 		}
 		if matched {
@@ -114,16 +116,16 @@ func (c *choice) choosePart(p string, names []string) (bool, error) {
 		if p[i] != '/' {
 			continue
 		}
-		db, err := newGlob(p[:i])
+		db, err := policy.NewGlob(p[:i])
 		if err != nil {
 			continue // the slash stands inside a class
 		}
-		rel, err := newGlob(p[i+1:])
+		rel, err := policy.NewGlob(p[i+1:])
 		if err != nil {
 			return false, err
 		}
 		for _, n := range names {
-			if db.match(n) {
+			if db.Match(n) {
 				c.parts[n], matched = append(c.parts[n], partPattern{p, rel}), true
 			}
 		}
@@ -134,7 +136,7 @@ func (c *choice) choosePart(p string, names []string) (bool, error) {
 	if len(names) != 1 {
 		return false, nil
 	}
-	rel, err := newGlob(p)
+	rel, err := policy.NewGlob(p)
 	if err == nil {
 		c.parts[names[0]] = append(c.parts[names[0]], partPattern{p, rel})
 	}

@@ -1,10 +1,6 @@
 package cli
 
-import (
-	"context"
-
-	"github.com/holdfast-io/holdfast/planner/plan"
-)
+import "context"
 
 var driftCommand = &command{
 	name: "drift", group: "Main", summary: "Tell where stores and sources differ from the catalog (exit 2 when they do)",
@@ -32,15 +28,4 @@ var driftCommand = &command{
 			return s.showFresh(ctx, pf, true, "", exitOn(true, map[string]bool{"drift": true}))
 		}
 	},
-}
-
-// violations counts the house rules that do not hold.
-func violations(p plan.Plan) int {
-	n := 0
-	for _, c := range p.Checks {
-		if c.Status != "pass" {
-			n++
-		}
-	}
-	return n
 }

@@ -75,7 +75,7 @@ var planCommand = &command{
 func exitOn(detailed bool, counted map[string]bool) func(plan.Plan) bool {
 	return func(p plan.Plan) bool {
 		return detailed && (counted["changes"] && len(p.Changes) > 0 || counted["due"] && len(p.Actions) > 0 ||
-			counted["drift"] && len(p.Drift) > 0 || counted["checks"] && violations(p) > 0)
+			counted["drift"] && len(p.Drift) > 0 || counted["checks"] && plan.Violations(p) > 0)
 	}
 }
 

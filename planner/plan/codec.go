@@ -11,8 +11,10 @@ type document struct {
 	FormatVersion string `json:"format_version"`
 	HasChanges    bool   `json:"has_changes"`
 	HasActions    bool   `json:"has_actions"`
-	Destructive   bool   `json:"destructive"` // some action takes something away
-	Applyable     bool   `json:"applyable"`   // not empty and not blocked
+	HasDrift      bool   `json:"has_drift"`
+	HasViolations bool   `json:"has_violations"` // a house rule does not hold, or a guard blocks
+	Destructive   bool   `json:"destructive"`    // some action takes something away
+	Applyable     bool   `json:"applyable"`      // not empty and not blocked
 	Summary       Totals `json:"summary"`
 	Plan
 }
@@ -21,6 +23,7 @@ type document struct {
 func Encode(p Plan) ([]byte, error) {
 	d := document{
 		FormatVersion: FormatVersion, HasChanges: len(p.Changes) > 0, HasActions: len(p.Actions) > 0,
+		HasDrift: len(p.Drift) > 0, HasViolations: Violations(p) > 0 || len(p.Blocks) > 0,
 		Applyable: !p.Empty() && len(p.Blocks) == 0, Summary: Summary(p), Plan: p,
 	}
 	for _, a := range p.Actions {

@@ -16,10 +16,14 @@ type fingerprintLine struct {
 	Kind       string      `json:"kind"`
 	Address    string      `json:"address"`
 	Point      string      `json:"point,omitempty"`
+	From       string      `json:"from,omitempty"` // of a move
 	Attributes []Attribute `json:"attributes,omitempty"`
 }
 
 func (l fingerprintLine) String() string {
+	if l.From != "" {
+		return l.Kind + " " + l.From + " to " + l.Address
+	}
 	if l.Point != "" {
 		return l.Kind + " " + l.Address + " " + l.Point
 	}
@@ -30,7 +34,7 @@ func (l fingerprintLine) String() string {
 func fingerprintLines(p Plan) []fingerprintLine {
 	lines := []fingerprintLine{}
 	for _, c := range p.Changes {
-		lines = append(lines, fingerprintLine{Kind: string(c.Kind), Address: c.Address, Attributes: c.Attributes})
+		lines = append(lines, fingerprintLine{Kind: string(c.Kind), Address: c.Address, From: c.From, Attributes: c.Attributes})
 	}
 	for _, a := range p.Actions {
 		if a.Kind.Destructive() {

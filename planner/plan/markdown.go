@@ -39,6 +39,14 @@ func Markdown(p Plan) string {
 	m.rows("Changes", changes, false)
 	m.rows("Actions", actions, true)
 	m.windows(p)
+	m.notes("more differences", len(p.Drift), func(i int) string {
+		d := p.Drift[i]
+		return "Drift: " + escape(joinWords(d.Address, d.Point, string(d.Reason))) + ": " + escape(d.Why)
+	})
+	m.notes("more house rules", len(p.Checks), func(i int) string {
+		c := p.Checks[i]
+		return "Check " + escape(c.Address) + ": " + escape(joinWords(c.Status, c.Message))
+	})
 	m.notes("more warnings", len(p.Diagnostics), func(i int) string {
 		d := p.Diagnostics[i]
 		return "Warning: " + escape(strings.TrimSpace(d.Address+" "+d.Summary)) + ". " + escape(d.Detail)

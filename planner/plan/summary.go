@@ -12,8 +12,12 @@ type Totals struct {
 	Change      int                `json:"change"`
 	Forget      int                `json:"forget"`
 	Adopt       int                `json:"adopt"`
+	Move        int                `json:"move,omitempty"`
+	Destroy     int                `json:"destroy,omitempty"`
 	Actions     map[ActionKind]int `json:"actions"` // only kinds that occur
 	ExpireBytes int64              `json:"expire_bytes"`
+	PruneBytes  int64              `json:"prune_bytes,omitempty"`
+	Drift       int                `json:"drift,omitempty"`
 }
 
 // kinds are all kinds of action in the order of summaries, with the word that counts them.
@@ -25,7 +29,10 @@ var kinds = []struct {
 	{Recover, "recover", "recovers"},
 	{Backup, "backup", "backups"},
 	{Verify, "verify", "verifies"},
+	{Copy, "copy", "copies"},
+	{Repair, "repair", "repairs"},
 	{Expire, "expire", "expires"},
+	{Prune, "prune", "prunes"},
 }
 
 // NoChanges is the summary line of an empty plan.
@@ -46,16 +53,29 @@ func Summary(p Plan) Totals {
 			t.Forget++
 		case Adopt:
 			t.Adopt++
+		case Move:
+			t.Move++
+		case Destroy:
+			t.Destroy++
 		}
 	}
 	for _, a := range p.Actions {
 		t.Actions[a.Kind]++
-		if a.Kind == Expire {
+		switch a.Kind {
+		case Expire:
 			t.ExpireBytes += a.Bytes
+		case Prune:
+			t.PruneBytes += a.Bytes
 		}
 	}
+	t.Drift = len(p.Drift)
 	t.Line = t.line()
-	if p.Empty() {
+	switch {
+	case p.Empty() && t.Drift == 1:
+		t.Line = "No changes, but 1 difference between the catalog and the world."
+	case p.Empty() && t.Drift > 1:
+		t.Line = fmt.Sprintf("No changes, but %d differences between the catalog and the world.", t.Drift)
+	case p.Empty():
 		t.Line = NoChanges
 	}
 	return t
@@ -65,6 +85,12 @@ func (t Totals) line() string {
 	line := fmt.Sprintf("Plan: %d to add, %d to change, %d to forget", t.Add, t.Change, t.Forget)
 	if t.Adopt > 0 {
 		line += fmt.Sprintf(", %d to adopt", t.Adopt)
+	}
+	if t.Move > 0 {
+		line += fmt.Sprintf(", %d to move", t.Move)
+	}
+	if t.Destroy > 0 {
+		line += fmt.Sprintf(", %d to destroy", t.Destroy)
 	}
 	var parts []string
 	for _, k := range kinds {
@@ -78,9 +104,16 @@ func (t Totals) line() string {
 		if n > 0 && k.kind == Expire {
 			parts[len(parts)-1] += " (" + FormatBytes(t.ExpireBytes) + ")"
 		}
+		if n > 0 && k.kind == Prune {
+			parts[len(parts)-1] += " (" + FormatBytes(t.PruneBytes) + ")"
+		}
 	}
 	if len(parts) > 0 {
 		line += ". Actions: " + strings.Join(parts, ", ")
 	}
-	return line + "."
+	line += "."
+	if t.Drift > 0 {
+		line += fmt.Sprintf(" Drift: %d.", t.Drift)
+	}
+	return line
 }

@@ -25,6 +25,8 @@ func Text(p Plan) string {
 		b.WriteString("\n")
 	}
 	writeWindows(&b, p)
+	writeDrift(&b, p)
+	writeChecks(&b, p)
 	for _, block := range p.Blocks {
 		fmt.Fprintf(&b, "! %s is blocked by %s: %s\n", clean(block.Address), clean(string(block.Guard)), clean(block.Why))
 	}
@@ -48,6 +50,9 @@ func rows(p Plan) []row {
 	var destructive, changes, actions []row
 	for _, a := range p.Actions {
 		r := row{symbol: ">", address: a.Address, point: a.Point, verb: string(a.Kind), why: a.Why}
+		if a.Kind == Copy || a.Kind == Repair {
+			r.verb += " in " + a.Store
+		}
 		if a.Bytes > 0 {
 			r.bytes = FormatBytes(a.Bytes)
 		}
@@ -68,6 +73,17 @@ func rows(p Plan) []row {
 		case Forget:
 			r.symbol = "."
 			destructive = append(destructive, r)
+			continue
+		case Destroy:
+			r.symbol = "x"
+			if c.Bytes > 0 {
+				r.bytes = FormatBytes(c.Bytes)
+			}
+			destructive = append(destructive, r)
+			continue
+		case Move:
+			r.symbol = "~"
+			changes = append(changes, r)
 			continue
 		case Update:
 			r.symbol = "~"
@@ -138,6 +154,49 @@ func writeWindows(b *strings.Builder, p Plan) {
 	b.WriteString("What can be restored, before and after:\n\n" + strings.Join(lines, "\n") + "\n")
 	if left > 0 {
 		fmt.Fprintf(b, "  and %d more backups that lose nothing\n", left)
+	}
+	b.WriteString("\n")
+}
+
+// textDrift is how many lines of drift Text lists for each reason.
+const textDrift = 10
+
+func writeDrift(b *strings.Builder, p Plan) {
+	if len(p.Drift) == 0 {
+		return
+	}
+	b.WriteString("Where the world differs:\n\n")
+	listed := map[Reason]int{}
+	for _, d := range p.Drift {
+		if listed[d.Reason]++; listed[d.Reason] > textDrift {
+			continue
+		}
+		line := "  ! " + clean(joinWords(d.Address, d.Point, string(d.Reason))) + "  " + clean(d.Why)
+		if d.Bytes > 0 {
+			line += " (" + FormatBytes(d.Bytes) + ")"
+		}
+		if d.Fixed {
+			line += "; this plan mends it"
+		}
+		b.WriteString(line + "\n")
+	}
+	for _, d := range p.Drift {
+		if n := listed[d.Reason] - textDrift; n > 0 {
+			fmt.Fprintf(b, "  and %d more of %s\n", n, d.Reason)
+			listed[d.Reason] = 0
+		}
+	}
+	b.WriteString("\n")
+}
+
+func writeChecks(b *strings.Builder, p Plan) {
+	if Violations(p) == 0 {
+		return
+	}
+	for _, c := range p.Checks {
+		if c.Status != "pass" {
+			fmt.Fprintf(b, "! %s (%s): %s\n", clean(c.Address), clean(c.Severity), clean(c.Message))
+		}
 	}
 	b.WriteString("\n")
 }

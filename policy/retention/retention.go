@@ -22,7 +22,7 @@
 // # Floors
 //
 // The newest complete point always stays, and so do the newest verified one and, with min_verified = N, the N newest
-// verified ones, whatever the rules say.
+// verified ones, whatever the rules say. A held point stays until it is released.
 package retention
 
 import (
@@ -120,6 +120,7 @@ const (
 	markNewest
 	markVerified
 	markIncomplete
+	markHeld
 	markEnd
 )
 
@@ -168,6 +169,8 @@ func (m mark) word(rule policy.Retention) string {
 		return "newest verified"
 	case markIncomplete:
 		return "incomplete, until there is a newer complete one"
+	case markHeld:
+		return "held"
 	default:
 		return ""
 	}

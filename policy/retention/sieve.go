@@ -49,6 +49,9 @@ func (s *sieve) floors(rule policy.Retention) (failed bool) {
 	complete, verified := false, 0
 	for _, i := range s.order {
 		p := &s.points[i]
+		if p.Hold != nil {
+			s.marks[i] |= markHeld
+		}
 		if p.Incomplete {
 			if !complete {
 				s.marks[i] |= markIncomplete

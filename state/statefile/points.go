@@ -143,6 +143,9 @@ func (e *encoder) proof(p *state.Proof) {
 	e.buf = strconv.AppendBool(e.buf, p.OK)
 	e.optional(`,"run":`, p.Run)
 	e.optional(`,"error":`, p.Error)
+	if p.Final {
+		e.raw(`,"final":true`)
+	}
 	e.raw("}")
 }
 
@@ -283,6 +286,7 @@ func (d *decoder) proof() (p state.Proof) {
 	if d.has(`,"error":`) {
 		p.Error = d.unique()
 	}
+	p.Final = d.has(`,"final":true`)
 	d.must("}")
 	return p
 }

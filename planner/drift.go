@@ -1,0 +1,393 @@
+package planner
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/holdfast-io/holdfast/planner/plan"
+	"github.com/holdfast-io/holdfast/policy"
+	"github.com/holdfast-io/holdfast/policy/retention"
+	"github.com/holdfast-io/holdfast/state"
+)
+
+// clockSlack is how far in the future a restore point may lie before the clocks of two hosts are said to differ.
+const clockSlack = 5 * time.Minute
+
+func (p *planner) drifted(d plan.Drift) { p.out.Drift = append(p.out.Drift, d) }
+
+// driftOf tells where a declared backup differs from what the policy promises, as the catalog alone shows it. What is
+// simply due now is none: an action of this plan says so.
+func (p *planner) driftOf(w *work, gone []int) {
+	applied, known := p.in.Catalog.Objects[w.address]
+	if !known || applied.Forgotten {
+		return
+	}
+	p.missedSlot(w)
+	p.breach(w)
+	p.hurtCopies(w, gone)
+	p.overdueExpiry(w, gone)
+	p.floor(w)
+	p.overdueRehearsal(w)
+	if n := len(w.points); n > 0 && w.points[n-1].Time.Sub(p.now) > clockSlack {
+		p.drifted(plan.Drift{
+			Address: w.address, Reason: plan.DriftClock, Point: w.points[n-1].ID, Since: w.points[n-1].Time,
+			Why: "its newest restore point is " + formatAge(w.points[n-1].Time.Sub(p.now)) + " in the future: the clock of the host that made it, or of this one, is wrong",
+		})
+	}
+	for _, store := range w.backup.Copies {
+		if d := p.debts[recoverKey(w.address, store)]; d != nil {
+			drift := plan.Drift{
+				Address: w.address, Store: store, Reason: plan.DriftCopyMissing, Bytes: d.bytes, Since: d.oldest, Fixed: d.planned,
+				Why: count(d.points, "restore point") + " wait for " + store + ", the oldest of " + formatTime(d.oldest),
+			}
+			if !d.planned {
+				drift.Why += "; it has other recipients than " + w.backup.Store + ", and this host has no key to seal them anew"
+			}
+			p.drifted(drift)
+		}
+	}
+}
+
+// missedSlot tells of slots that passed without a restore point before the one that is due now.
+func (p *planner) missedSlot(w *work) {
+	if w.backup.Schedule == nil || paused(w.backup) || w.newest < 0 {
+		return
+	}
+	due, ok := w.rule.LatestDue(w.address, p.now)
+	if !ok {
+		return
+	}
+	missed, ok := w.rule.LatestDue(w.address, due.Add(-time.Nanosecond))
+	if !ok || serves(w.points[w.newest], missed) {
+		return
+	}
+	p.drifted(plan.Drift{
+		Address: w.address, Reason: plan.DriftSlotMissed, Since: missed, Fixed: w.making != "",
+		Why: fmt.Sprintf("slot %s passed without a restore point; the newest is of %s", formatTime(missed), formatTime(w.points[w.newest].Time)),
+	})
+}
+
+// breach tells of a newest restore point that is older than promised. Pausing a schedule does not silence it.
+func (p *planner) breach(w *work) {
+	rpo := w.backup.Objective.RPO
+	if rpo <= 0 {
+		return
+	}
+	d := plan.Drift{Address: w.address, Reason: plan.DriftRPO, Fixed: w.making != "", Why: "there is no complete restore point; the objective is rpo = " + rpo.String()}
+	if w.newest >= 0 {
+		age := p.now.Sub(w.points[w.newest].Time)
+		if age <= rpo.Std() {
+			return
+		}
+		d.Since = w.points[w.newest].Time.Add(rpo.Std())
+		d.Why = fmt.Sprintf("the newest restore point is %s old; the objective is rpo = %s", formatAge(age), rpo)
+	}
+	switch {
+	case d.Fixed:
+	case paused(w.backup):
+		d.Why += ". The schedule is paused: remove `paused`, or `holdfast apply -force=" + w.address + "` for one restore point"
+	default:
+		d.Why += ". Nothing is due now; `holdfast apply -force=" + w.address + "` makes a restore point at once"
+	}
+	p.drifted(d)
+}
+
+// hurtCopies names the copies that are known to be damaged.
+func (p *planner) hurtCopies(w *work, gone []int) {
+	for i := range w.points {
+		point := &w.points[i]
+		if _, leaves := slices.BinarySearch(gone, i); leaves {
+			continue
+		}
+		for j := range point.Copies {
+			c := &point.Copies[j]
+			if !p.broken(w.address, point, c) {
+				continue
+			}
+			why := p.damaged[damagedKey{c.Store, point.Stored(w.address), point.ID}]
+			reason := plan.DriftCopyDamaged
+			switch {
+			case why == "its manifest is not in the store":
+				reason = plan.DriftPointMissing
+			case why == "":
+				for _, proof := range c.Proofs {
+					if !proof.OK {
+						why = proof.Error
+					}
+				}
+			}
+			id := actionID(plan.Repair, w.address, point.ID, c.Store)
+			p.drifted(plan.Drift{
+				Address: w.address, Point: point.ID, Store: c.Store, Reason: reason, Why: "in " + c.Store + ": " + why,
+				Fixed: slices.Contains(w.repairing, id),
+			})
+		}
+	}
+}
+
+// overdueExpiry tells of points that an earlier run should have taken away: retention that does not run is no silence.
+func (p *planner) overdueExpiry(w *work, gone []int) {
+	run := p.lastApply()
+	if run == nil {
+		return
+	}
+	for _, a := range run.Actions {
+		if a.Kind == string(plan.Expire) && a.Address == w.address && (a.Status == state.RunFailed || a.Status == state.RunPending) {
+			p.drifted(plan.Drift{
+				Address: w.address, Point: a.Point, Store: a.Store, Reason: plan.DriftExpireFailed, Since: run.Started, Why: "the last attempt to delete it failed: " + a.Error,
+			})
+		}
+	}
+	k := p.rules.desired(p.in.Desired, w.address)
+	old, _ := p.rules.applied(p.in.Catalog.Objects, w.address)
+	if len(gone) == 0 || !k.equal(old) {
+		return
+	}
+	then := w.points[:0:0]
+	for _, point := range w.points {
+		if !point.Finished.After(run.Started) {
+			then = append(then, point)
+		}
+	}
+	overdue, bytes := 0, int64(0)
+	for _, v := range retention.Expiring(then, old.retention, run.Started, old.loc) {
+		overdue++
+		bytes += then[v.Index].Size
+	}
+	if overdue > 0 {
+		p.drifted(plan.Drift{
+			Address: w.address, Reason: plan.DriftOverRetention, Bytes: bytes, Since: run.Started, Fixed: true,
+			Why: fmt.Sprintf("%s should have expired by the run of %s", count(overdue, "restore point"), formatTime(run.Started)),
+		})
+	}
+}
+
+// lastApply is the newest apply that ended by itself.
+func (p *planner) lastApply() *state.Run {
+	for i := len(p.in.Catalog.Runs) - 1; i >= 0; i-- {
+		r := &p.in.Catalog.Runs[i]
+		if r.Operation == "apply" && (r.Status == state.RunOK || r.Status == state.RunFailed) {
+			return r
+		}
+	}
+	return nil
+}
+
+func (p *planner) floor(w *work) {
+	k := p.rules.desired(p.in.Desired, w.address)
+	if !k.some || k.retention.MinVerified == 0 || len(w.points) < k.retention.MinVerified {
+		return
+	}
+	if _, verified := verifiedWithout(w.points, nil); verified < k.retention.MinVerified {
+		p.drifted(plan.Drift{
+			Address: w.address, Reason: plan.DriftUnderRetention,
+			Why: fmt.Sprintf("%s verified; min_verified is %d. `holdfast verify %s` reads copies back", count(verified, "restore point"), k.retention.MinVerified, w.address),
+		})
+	}
+}
+
+// overdueRehearsal tells when no rehearsal comes, or came for twice its span.
+func (p *planner) overdueRehearsal(w *work) {
+	r := w.backup.Verify.Restore
+	if r == nil || r.Every <= 0 || w.newest < 0 {
+		return
+	}
+	last, limit := lastRehearsal(w.points), r.Every.Std()
+	planned := !p.in.Sealed[w.backup.Store] && !paused(w.backup)
+	if planned {
+		limit *= 2
+	}
+	since := last
+	if last.IsZero() {
+		since = w.points[0].Time
+	}
+	if p.now.Sub(since) < limit {
+		return
+	}
+	d := plan.Drift{Address: w.address, Reason: plan.DriftRehearsalOld, Since: since.Add(r.Every.Std()), Fixed: planned, Why: "never restored to a scratch place"}
+	if !last.IsZero() {
+		d.Why = "last restored to a scratch place " + formatAge(p.now.Sub(last)) + " ago"
+	}
+	d.Why += "; the policy says every " + r.Every.String()
+	if !planned {
+		d.Why += ". This host cannot read the store: run `holdfast apply` or `holdfast verify -level=restore` where the key is"
+	}
+	p.drifted(d)
+}
+
+// drift adds what is about stores and sources, and puts everything in order.
+func (p *planner) drift() {
+	for _, address := range sortedKeys(p.in.Desired.Retentions) {
+		if p.scope.all && !p.retains(address) {
+			p.drifted(plan.Drift{Address: address, Reason: plan.DriftRetentionUnused, Why: "no backup refers to it, so it keeps and expires nothing"})
+		}
+	}
+	for _, address := range sortedKeys(p.in.Observed.Stores) {
+		if p.scope.has(address) {
+			p.driftOfStore(address, p.in.Observed.Stores[address])
+		}
+	}
+	for _, address := range sortedKeys(p.in.Observed.Sources) {
+		if p.scope.has(address) {
+			p.driftOfSource(address, p.in.Observed.Sources[address])
+		}
+	}
+	slices.SortStableFunc(p.out.Drift, func(a, b plan.Drift) int {
+		return cmp.Or(strings.Compare(a.Address, b.Address), strings.Compare(string(a.Reason), string(b.Reason)), strings.Compare(a.Point, b.Point),
+			strings.Compare(a.Store, b.Store), strings.Compare(a.Object, b.Object))
+	})
+}
+
+func (p *planner) retains(address string) bool {
+	for _, b := range p.in.Desired.Backups {
+		if b.Retention == address {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *planner) driftOfStore(address string, seen ObservedStore) {
+	add := func(reason plan.Reason, why string) {
+		p.drifted(plan.Drift{Address: address, Store: address, Reason: reason, Why: why})
+	}
+	store, known := p.in.Desired.Stores[address], p.in.Catalog.Objects[address]
+	switch {
+	case seen.Err != "":
+		add(plan.DriftStoreUnreachable, seen.Err)
+		return
+	case known.Repository != "" && seen.Repository != known.Repository:
+		add(plan.DriftStoreSwapped, fmt.Sprintf("it holds repository %q; what was stored is in %s. Nothing is written there until the url leads to that again", seen.Repository, known.Repository))
+		return
+	}
+	if !store.Encryption.None && !sameRecipients(store.Encryption, policy.Encryption{Recipients: seen.Recipients}) {
+		add(plan.DriftRecipients, "it is sealed to other recipients than the policy names; `holdfast key rotate "+address+"` makes them those of the policy")
+	} else if !store.Encryption.None && !sameRecipients(policy.Encryption{Recipients: store.Encryption.Writers}, policy.Encryption{Recipients: seen.Writers}) {
+		add(plan.DriftRecipients, "it has other writers than the policy names; `holdfast key rotate "+address+"` makes them those of the policy")
+	}
+	if store.Versioning && seen.Versioning != nil && !*seen.Versioning {
+		add(plan.DriftVersioningOff, "the bucket does not keep versions; the policy says that it must")
+	}
+	if store.ObjectLock && seen.ObjectLock != nil && !*seen.ObjectLock {
+		add(plan.DriftObjectLockOff, "the bucket has no object lock; the policy says that it must")
+	}
+	p.unmanaged(address, seen)
+	for _, d := range seen.Damage {
+		p.drifted(plan.Drift{
+			Address: address, Store: address, Reason: plan.DriftObjectDamaged, Object: d.Object, Why: d.Problem + neededBy(d.Points), Fixed: p.mends(address, d.Points),
+		})
+	}
+	for _, name := range seen.Unknown {
+		p.drifted(plan.Drift{Address: address, Store: address, Reason: plan.DriftObjectUnknown, Object: name, Why: "it belongs to nothing that holdfast stores"})
+	}
+}
+
+func neededBy(points []string) string {
+	switch {
+	case len(points) == 0:
+		return ""
+	case len(points) > 3:
+		return fmt.Sprintf("; needed by %s and %d more", strings.Join(points[:3], ", "), len(points)-3)
+	default:
+		return "; needed by " + strings.Join(points, ", ")
+	}
+}
+
+// mends tells whether this plan repairs the points that need a damaged object.
+func (p *planner) mends(store string, points []string) bool {
+	for _, label := range points {
+		address, id, _ := cutLast(label)
+		for _, a := range p.out.Actions {
+			if a.Kind == plan.Repair && a.Store == store && a.Point == id && (a.Address == address || p.storedAs(a) == address) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (p *planner) storedAs(a plan.Action) string {
+	for _, point := range p.in.Catalog.Points[a.Address] {
+		if point.ID == a.Point {
+			return point.Stored(a.Address)
+		}
+	}
+	return ""
+}
+
+// unmanaged tells of points in a store that neither the catalog nor a run at work knows.
+func (p *planner) unmanaged(store string, seen ObservedStore) {
+	known := map[[2]string]bool{}
+	for address, points := range p.in.Catalog.Points {
+		for i := range points {
+			known[[2]string{points[i].Stored(address), points[i].ID}] = true
+		}
+	}
+	for _, run := range p.in.Catalog.Runs {
+		for _, a := range run.Actions {
+			if a.Status == state.RunPending || run.Status == state.RunPending {
+				known[[2]string{a.Address, a.Point}] = true
+			}
+		}
+	}
+	for _, point := range seen.Points {
+		if !known[[2]string{point.Address, point.ID}] {
+			p.drifted(plan.Drift{
+				Address: point.Address, Point: point.ID, Store: store, Reason: plan.DriftPointUnmanaged,
+				Why: "it is in " + store + " and not in the catalog; `holdfast import " + store + "` takes it in",
+			})
+		}
+	}
+}
+
+func (p *planner) driftOfSource(address string, seen ObservedSource) {
+	add := func(reason plan.Reason, why string) {
+		p.drifted(plan.Drift{Address: address, Reason: reason, Why: why})
+	}
+	if seen.Err != "" {
+		add(plan.DriftSourceUnreachable, seen.Err)
+		return
+	}
+	if before := p.in.Catalog.Objects[address].Identity; before != "" && seen.Identity != "" && before != seen.Identity {
+		add(plan.DriftSourceIdentity, fmt.Sprintf("another server answers: %s, backed up until now was %s", seen.Identity, before))
+	}
+	if before := p.lastVersion(address); before != "" && seen.Version != "" && major(before) != major(seen.Version) {
+		add(plan.DriftSourceVersion, fmt.Sprintf("it is version %s now; the newest restore point is of version %s, and older ones need a server of their major version or a newer one", seen.Version, before))
+	}
+	for _, name := range seen.Names {
+		if !p.covered(address, name) {
+			add(plan.DriftNotCovered, fmt.Sprintf("no backup covers %q", name))
+		}
+	}
+}
+
+func major(version string) string {
+	m, _, _ := strings.Cut(version, ".")
+	return m
+}
+
+// lastVersion is the server's version at the newest restore point of the source.
+func (p *planner) lastVersion(source string) (version string) {
+	var newest time.Time
+	for _, points := range p.in.Catalog.Points {
+		for i := range points {
+			if point := &points[i]; point.Source == source && point.Version != "" && point.Time.After(newest) {
+				newest, version = point.Time, point.Version
+			}
+		}
+	}
+	return version
+}
+
+// covered tells whether some declared backup of a source takes in a database.
+func (p *planner) covered(source, name string) bool {
+	for _, b := range p.in.Desired.Backups {
+		if b.Source == source && (b.Logical == nil || b.Logical.Covers(name)) {
+			return true
+		}
+	}
+	return false
+}

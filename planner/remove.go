@@ -1,0 +1,99 @@
+package planner
+
+import (
+	"encoding/json"
+	"strings"
+
+	"github.com/holdfast-io/holdfast/planner/plan"
+	"github.com/holdfast-io/holdfast/policy"
+	"github.com/holdfast-io/holdfast/policy/retention"
+	"github.com/holdfast-io/holdfast/state"
+)
+
+// removed returns what a removed block says of an address.
+func (p *planner) removed(address string) (policy.Removed, bool) {
+	return removedIn(p.in.Desired, address)
+}
+
+func removedIn(set policy.Set, address string) (policy.Removed, bool) {
+	for _, r := range set.Removed {
+		if r.From == address {
+			return r, true
+		}
+	}
+	return policy.Removed{}, false
+}
+
+func (p *planner) destroy(address string) plan.Change {
+	c := plan.Change{Address: address, Kind: plan.Destroy, Reason: plan.ReasonRemoved, Why: "removed with destroy = true"}
+	for _, point := range p.in.Catalog.Points[address] {
+		c.Points++
+		c.Bytes += point.Size
+	}
+	if c.Points > 0 {
+		c.Why = "removed with destroy = true; " + count(c.Points, "restore point") + " will be deleted"
+	}
+	return c
+}
+
+// removals plans what becomes of the restore points of removed backups.
+func (p *planner) removals() {
+	for _, r := range p.in.Desired.Removed {
+		points := p.in.Catalog.Points[r.From]
+		if _, declared := p.declared[r.From]; declared || len(points) == 0 || !p.scope.has(r.From) && !p.scope.all {
+			continue
+		}
+		w := &work{address: r.From, points: points, after: points, newest: newestComplete(points)}
+		k := p.rules.stored(p.in.Catalog.Objects, r.From)
+		w.backup.Retention = "the retention that was in force"
+		var gone []int
+		if r.Destroy {
+			gone = p.destroyed(w)
+		} else if k.some {
+			for _, v := range retention.Expiring(points, k.retention, p.now, k.loc) {
+				if p.expirePoint(w, &points[v.Index], plan.ReasonRetention, strings.Join(v.Reasons, ", "), nil) {
+					gone = append(gone, v.Index)
+				}
+			}
+			p.deletionGuards(w, k, gone)
+		}
+		if r.Destroy {
+			p.guardShare(w, k.retention.MaxPrunePercent, len(gone))
+		}
+		p.window(w, gone)
+	}
+}
+
+// destroyed plans the end of every point. Held ones block the plan: they were held on purpose.
+func (p *planner) destroyed(w *work) (gone []int) {
+	held := 0
+	for i := range w.points {
+		if w.points[i].Hold != nil {
+			held++
+			continue
+		}
+		if p.expirePoint(w, &w.points[i], plan.ReasonDestroy, "removed with destroy = true", nil) {
+			gone = append(gone, i)
+		}
+	}
+	if held > 0 {
+		p.block(plan.GuardHold, w.address, count(held, "restore point")+" of it are held; `holdfast release POINT` lets go of one (`holdfast points "+w.address+"` lists them)")
+	}
+	return gone
+}
+
+// stored is how long the points of a backup stay that is not declared: by the retention the catalog keeps for it.
+func (r *rules) stored(objects map[string]state.Object, address string) keeping {
+	o, ok := objects[address]
+	var b policy.Backup
+	if !ok || json.Unmarshal(o.Attributes, &b) != nil || b.Retention == "" {
+		return keeping{}
+	}
+	attributes := o.Retention
+	if len(attributes) == 0 && !o.Forgotten {
+		attributes = objects[b.Retention].Attributes
+	}
+	var rule policy.Retention
+	found := len(attributes) > 0 && json.Unmarshal(attributes, &rule) == nil
+	return r.keepingOf(b, rule, found)
+}
