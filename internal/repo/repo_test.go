@@ -25,13 +25,16 @@ import (
 type memory struct {
 	mu      sync.Mutex
 	objects map[string][]byte
+	times   map[string]time.Time
 	log     []string
 	puts    int
 	failAt  int // the put that fails, counting from 1; 0 never
 	gets    map[string]int
 }
 
-func newMemory() *memory { return &memory{objects: map[string][]byte{}, gets: map[string]int{}} }
+func newMemory() *memory {
+	return &memory{objects: map[string][]byte{}, times: map[string]time.Time{}, gets: map[string]int{}}
+}
 
 var errPower = fmt.Errorf("power cut")
 
@@ -46,6 +49,7 @@ func (m *memory) write(name string, data []byte, create bool) error {
 		return fmt.Errorf("create %s: %w", name, blob.ErrExists)
 	}
 	m.objects[name] = bytes.Clone(data)
+	m.times[name] = time.Now()
 	m.log = append(m.log, "put "+name)
 	return nil
 }
@@ -89,7 +93,7 @@ func (m *memory) Stat(_ context.Context, name string) (blob.Info, error) {
 	if !ok {
 		return blob.Info{}, fmt.Errorf("stat %s: %w", name, blob.ErrNotFound)
 	}
-	return blob.Info{Name: name, Size: int64(len(data))}, nil
+	return blob.Info{Name: name, Size: int64(len(data)), ModTime: m.times[name]}, nil
 }
 
 func (m *memory) names(prefix string) []string {

@@ -92,3 +92,24 @@ func Decode(data []byte, each func(Pack) error) error {
 	}
 	return nil
 }
+
+// Lists tells whether an encoded index has any of the packs, without reading its chunks. It is true for what cannot be read.
+func Lists(data []byte, packs map[PackID]bool) bool {
+	if len(data) < headSize {
+		return true
+	}
+	for data = data[headSize:]; len(data) > 0; {
+		if len(data) < packHead {
+			return true
+		}
+		if packs[PackID(data[:32])] {
+			return true
+		}
+		count := int(binary.LittleEndian.Uint32(data[40:]))
+		if count > maxCount || count*pack.RecordSize > len(data)-packHead {
+			return true
+		}
+		data = data[packHead+count*pack.RecordSize:]
+	}
+	return false
+}
