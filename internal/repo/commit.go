@@ -98,7 +98,11 @@ func (w *Writer) writePoint(ctx context.Context, info manifest.Info) (Receipt, e
 	if err := w.lease.stillNeeds(ctx, used); err != nil {
 		return Receipt{}, err
 	}
-	if err := createVerified(ctx, w.r.bucket, manifestName(w.o.Address, w.o.Point), stored); err != nil {
+	write := createVerified
+	if w.o.replace {
+		write = putVerified
+	}
+	if err := write(ctx, w.r.bucket, manifestName(w.o.Address, w.o.Point), stored); err != nil {
 		return Receipt{}, err
 	}
 	if err := w.lease.publish(ctx, w.o.Address, w.o.Point, used); err != nil {
@@ -117,7 +121,7 @@ func (w *Writer) encodeManifest(info manifest.Info) ([]byte, error) {
 		return nil, fmt.Errorf("encode manifest: %w", err)
 	}
 	plain, err := manifest.AppendHeader(nil, manifest.Header{
-		Repository: w.r.config.ID, Address: w.o.Address, Point: w.o.Point, Entries: where, Items: w.seq.items, Size: w.seq.size, Info: info,
+		Repository: w.r.config.family(), Address: w.o.Address, Point: w.o.Point, Entries: where, Items: w.seq.items, Size: w.seq.size, Info: info,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("encode manifest: %w", err)

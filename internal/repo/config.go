@@ -25,9 +25,12 @@ const (
 
 // Config is repo.json: public, written once by Init.
 type Config struct {
-	Format     string    `json:"format"`
-	Version    int       `json:"version"`
-	ID         string    `json:"id"` // 32 hex digits
+	Format  string `json:"format"`
+	Version int    `json:"version"`
+	ID      string `json:"id"` // 32 hex digits; tells this store from others
+	// Family is the id of the repository whose keys this one shares; empty when they are its own. Key documents and
+	// manifests bind to it, so that they can be brought over as stored.
+	Family     string    `json:"family,omitempty"`
 	Created    time.Time `json:"created"`
 	Encryption string    `json:"encryption"`
 	Recipients []string  `json:"recipients,omitempty"` // can read
@@ -41,6 +44,13 @@ type Config struct {
 type ChunkingConfig struct {
 	Method  string `json:"method"`
 	Average int    `json:"average"` // bytes, for sources below 64 GiB
+}
+
+func (c Config) family() string {
+	if c.Family != "" {
+		return c.Family
+	}
+	return c.ID
 }
 
 // Encode returns repo.json.
@@ -60,8 +70,8 @@ func DecodeConfig(data []byte) (Config, error) {
 		return Config{}, fmt.Errorf("format is %q, not %q", c.Format, configFormat)
 	case c.Version != configVersion:
 		return Config{}, fmt.Errorf("repository version %d is not known to this holdfast (it knows %d); use a newer one", c.Version, configVersion)
-	case len(c.ID) != 32:
-		return Config{}, errors.New("id has not 32 hex digits")
+	case len(c.ID) != 32 || len(c.family()) != 32:
+		return Config{}, errors.New("id or family has not 32 hex digits")
 	case c.Encryption != EncryptionAge && c.Encryption != EncryptionNone:
 		return Config{}, fmt.Errorf("encryption %q is not known", c.Encryption)
 	case c.Encryption == EncryptionAge && (len(c.Recipients) == 0 || c.MetadataRecipient == ""):

@@ -20,6 +20,9 @@ type InitOptions struct {
 	Recipients []string
 	Writers    []string
 	None       bool
+	// Like makes a repository that shares the keys of another one with the same recipients, so that points can be brought
+	// over as stored. With the same writers no key is needed; with others, one that opens the repository key of Like.
+	Like *Repository
 }
 
 // Init creates a repository in an empty bucket and returns its id. It is safe to repeat after a crash: repo.json is
@@ -33,11 +36,8 @@ func Init(ctx context.Context, b blob.Bucket, o InitOptions) (string, error) {
 	if err := checkEmpty(ctx, b); err != nil {
 		return "", err
 	}
-	config, document, err := newRepository(o)
+	config, err := prepare(ctx, b, o)
 	if err != nil {
-		return "", err
-	}
-	if err := storeKeys(ctx, b, config, document); err != nil {
 		return "", err
 	}
 	raw, err := config.Encode()
@@ -49,6 +49,68 @@ func Init(ctx context.Context, b blob.Bucket, o InitOptions) (string, error) {
 		return "", ErrExists
 	}
 	return config.ID, err
+}
+
+// prepare makes the configuration and stores the keys.
+func prepare(ctx context.Context, b blob.Bucket, o InitOptions) (Config, error) {
+	if o.Like != nil {
+		return prepareLike(ctx, b, o)
+	}
+	config, document, err := newRepository(o)
+	if err != nil {
+		return Config{}, err
+	}
+	return config, storeKeys(ctx, b, config, document, createVerified)
+}
+
+func prepareLike(ctx context.Context, b blob.Bucket, o InitOptions) (Config, error) {
+	config := o.Like.config
+	if !slices.Equal(sortedSet(o.Recipients), sortedSet(config.Recipients)) || o.None != (config.Encryption == EncryptionNone) {
+		return Config{}, errors.New("a repository that shares another one's keys has the same recipients")
+	}
+	config.ID, config.Family, config.Created = newID(), o.Like.config.family(), time.Now().UTC().Truncate(time.Second)
+	if slices.Equal(sortedSet(o.Writers), sortedSet(config.Writers)) {
+		return config, o.Like.copyKeys(ctx, b)
+	}
+	if err := o.Like.needWrite(); err != nil {
+		return Config{}, err
+	}
+	config.Writers = o.Writers
+	return config, storeKeys(ctx, b, config, o.Like.document, putVerified)
+}
+
+func sortedSet(list []string) []string {
+	sorted := slices.Clone(list)
+	slices.Sort(sorted)
+	return slices.Compact(sorted)
+}
+
+// copyKeys brings the key objects over as stored. Repeating it after a crash is safe.
+func (r *Repository) copyKeys(ctx context.Context, b blob.Bucket) error {
+	var names []string
+	err := r.bucket.List(ctx, keysPrefix, func(i blob.Info) error {
+		names = append(names, i.Name)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("list key objects: %w", err)
+	}
+	for _, name := range names {
+		raw, err := r.bucket.Get(ctx, name)
+		if err != nil {
+			return fmt.Errorf("read key object: %w", err)
+		}
+		if err := putVerified(ctx, b, name, raw); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func newID() string {
+	var id [16]byte
+	_, _ = rand.Read(id[:]) // never fails
+	return hex.EncodeToString(id[:])
 }
 
 func checkHolders(o InitOptions) error {
@@ -90,10 +152,8 @@ func checkEmpty(ctx context.Context, b blob.Bucket) error {
 }
 
 func newRepository(o InitOptions) (Config, seal.Document, error) {
-	var id [16]byte
-	_, _ = rand.Read(id[:]) // never fails
 	config := Config{
-		Format: configFormat, Version: configVersion, ID: hex.EncodeToString(id[:]), Created: time.Now().UTC().Truncate(time.Second),
+		Format: configFormat, Version: configVersion, ID: newID(), Created: time.Now().UTC().Truncate(time.Second),
 		Encryption: EncryptionAge, Recipients: o.Recipients, Writers: o.Writers,
 		Chunking: ChunkingConfig{Method: chunkMethod, Average: baseAverage},
 	}
@@ -110,13 +170,13 @@ func newRepository(o InitOptions) (Config, seal.Document, error) {
 
 // storeKeys writes one object per key holder: age refuses to mix classic and post-quantum recipients in one file, and a
 // classic writer beside post-quantum recipients is a sensible wish.
-func storeKeys(ctx context.Context, b blob.Bucket, config Config, document seal.Document) error {
+func storeKeys(ctx context.Context, b blob.Bucket, config Config, document seal.Document, write func(context.Context, blob.Bucket, string, []byte) error) error {
 	plain, err := document.Encode()
 	if err != nil {
 		return fmt.Errorf("encode key document: %w", err)
 	}
 	if config.Encryption == EncryptionNone {
-		return createVerified(ctx, b, keyName(config.ID, "", false), plain)
+		return write(ctx, b, keyName(config.family(), "", false), plain)
 	}
 	holders := slices.Concat(config.Recipients, config.Writers)
 	for i, holder := range holders {
@@ -131,7 +191,7 @@ func storeKeys(ctx context.Context, b blob.Bucket, config Config, document seal.
 		if err != nil {
 			return err
 		}
-		if err := createVerified(ctx, b, keyName(config.ID, holder, true), sealed); err != nil {
+		if err := write(ctx, b, keyName(config.family(), holder, true), sealed); err != nil {
 			return err
 		}
 	}

@@ -83,7 +83,7 @@ func (rd *Reader) decode(r *Repository, address, id string, raw []byte) error {
 	if rd.header, err = manifest.NewDecoder(bytes.NewReader(head)).Header(); err != nil {
 		return damaged(rd.name, "%v", err)
 	}
-	if h := rd.header; h.Repository != r.config.ID || h.Address != address || h.Point != id {
+	if h := rd.header; h.Repository != r.config.family() || h.Address != address || h.Point != id {
 		return damaged(rd.name, "it is the manifest of point %s of %s in repository %s", h.Point, h.Address, h.Repository)
 	}
 	rd.body = body

@@ -33,11 +33,12 @@ type Repository struct {
 	who     string
 	margins leaseMargins
 
-	keys    *chunk.Keys // nil without the repository key
-	data    seal.Sealer // packs and manifests; may be unable to open
-	meta    seal.Sealer // index, summaries, hints; zero without the repository key
-	canRead bool
-	keyErr  error
+	document seal.Document // zero without the repository key
+	keys     *chunk.Keys   // nil without the repository key
+	data     seal.Sealer   // packs and manifests; may be unable to open
+	meta     seal.Sealer   // index, summaries, hints; zero without the repository key
+	canRead  bool
+	keyErr   error
 }
 
 // OpenOptions say with which keys and how to open a repository.
@@ -83,6 +84,9 @@ func Open(ctx context.Context, b blob.Bucket, o OpenOptions) (*Repository, error
 
 // ID returns the repository's id.
 func (r *Repository) ID() string { return r.config.ID }
+
+// Family returns the id of the repository whose keys this one shares; its own where they are its own.
+func (r *Repository) Family() string { return r.config.family() }
 
 // Config returns what repo.json says.
 func (r *Repository) Config() Config { return r.config }

@@ -57,7 +57,7 @@ func (r *Repository) use(d seal.Document) error {
 	if err != nil {
 		return damaged(keysPrefix, "%v", err)
 	}
-	r.meta, r.keys = meta, chunk.NewKeys(key)
+	r.meta, r.keys, r.document = meta, chunk.NewKeys(key), d
 	return nil
 }
 
@@ -67,9 +67,9 @@ func (r *Repository) findDocument(ctx context.Context, identities []age.Identity
 	if !plain && len(identities) == 0 {
 		return seal.Document{}, false, nil
 	}
-	likely := map[string]bool{keyName(r.config.ID, "", false): plain}
+	likely := map[string]bool{keyName(r.config.family(), "", false): plain}
 	for _, id := range identities {
-		likely[keyName(r.config.ID, seal.PublicOf(id), true)] = true
+		likely[keyName(r.config.family(), seal.PublicOf(id), true)] = true
 	}
 	var first, rest []string
 	err := r.bucket.List(ctx, keysPrefix, func(i blob.Info) error {
@@ -94,7 +94,7 @@ func (r *Repository) findDocument(ctx context.Context, identities []age.Identity
 			return seal.Document{}, false, err
 		case err != nil:
 			broken = err // another key holder's damaged object must not keep us out; ours is told below
-		case document.Repository == r.config.ID:
+		case document.Repository == r.config.family():
 			return document, true, nil
 		}
 	}

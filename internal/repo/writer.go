@@ -28,6 +28,8 @@ type WriterOptions struct {
 	IsSkip      func(error) bool
 	IsReread    func(error) bool
 	Progress    func(WriterStats) // called now and then, from any goroutine, one call at a time; may be nil
+
+	replace bool // a damaged point of the same name is repaired
 }
 
 // WriterStats count what was taken in so far.
@@ -122,9 +124,9 @@ func (r *Repository) NewWriter(ctx context.Context, o WriterOptions) (*Writer, e
 	if _, err := frame.NewEncoder(frame.Level(o.Compression)); err != nil {
 		return nil, err
 	}
-	if _, err := r.bucket.Stat(ctx, manifestName(o.Address, o.Point)); err == nil {
+	if _, err := r.bucket.Stat(ctx, manifestName(o.Address, o.Point)); err == nil && !o.replace {
 		return nil, fmt.Errorf("restore point %s of %s exists already", o.Point, o.Address)
-	} else if !errors.Is(err, blob.ErrNotFound) {
+	} else if err != nil && !errors.Is(err, blob.ErrNotFound) {
 		return nil, fmt.Errorf("look for restore point %s of %s: %w", o.Point, o.Address, err)
 	}
 	held, err := r.writerLease(ctx) // before the look at what may be used: a pruner waits for what was leased before it condemned
