@@ -136,27 +136,21 @@ func (p *planner) initializations() {
 	}
 }
 
-// like names the store whose keys a new one shares: the one whose points it will hold copies of, when the same people can
-// read both. Then copies are brought over as stored.
-func (p *planner) like(store string) string {
-	for _, address := range sortedKeys(p.in.Desired.Backups) {
-		b := p.in.Desired.Backups[address]
-		if slices.Contains(b.Copies, store) && b.Store != store && !p.primary(store) &&
-			sameRecipients(p.in.Desired.Stores[b.Store].Encryption, p.in.Desired.Stores[store].Encryption) {
-			return b.Store
-		}
-	}
-	return ""
-}
+func (p *planner) like(store string) string { return Like(p.in.Desired, store) }
 
-// primary tells whether some backup writes to the store first.
-func (p *planner) primary(store string) bool {
-	for _, b := range p.in.Desired.Backups {
+// Like names the store whose keys a new one shares: the one whose points it will hold copies of, when the same people can
+// read both. Then copies are brought over as stored. It is empty for a store that backups write to first.
+func Like(set policy.Set, store string) (like string) {
+	for _, address := range sortedKeys(set.Backups) {
+		b := set.Backups[address]
 		if b.Store == store {
-			return true
+			return ""
+		}
+		if like == "" && slices.Contains(b.Copies, store) && sameRecipients(set.Stores[b.Store].Encryption, set.Stores[store].Encryption) {
+			like = b.Store
 		}
 	}
-	return false
+	return like
 }
 
 func sameRecipients(a, b policy.Encryption) bool {

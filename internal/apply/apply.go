@@ -8,6 +8,7 @@ package apply
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -22,8 +23,9 @@ import (
 
 // Repositories opens the repositories of stores by address.
 type Repositories interface {
-	// Initialize makes the repository of a store that has none, and returns the id of the one that is there afterwards.
-	Initialize(ctx context.Context, store string) (id string, err error)
+	// Initialize makes the repository of a store that has none, and returns the id of the one that is there afterwards. With
+	// like, the address of another store, it shares that one's keys, so that points can be brought over as stored.
+	Initialize(ctx context.Context, store, like string) (id string, err error)
 	// Open opens a store for work. Repeated calls may return the same value.
 	Open(ctx context.Context, store string) (Repository, error)
 }
@@ -46,6 +48,8 @@ type Repository interface {
 	VerifyRead(ctx context.Context, address, point string, progress func(bytes int64)) (Checked, error)
 	// DeletePoint deletes a point's manifest and what goes with it. An absent point is not an error.
 	DeletePoint(ctx context.Context, address, point string) error
+
+	Keeper
 }
 
 // Keeper is the part of a repository that keeps copies whole and the store small.
@@ -199,7 +203,7 @@ func (r *Runner) Run(ctx context.Context, catalog *state.Catalog, p plan.Plan) (
 		if a.Kind == plan.Backup {
 			points[a.Address] = r.NewPointID(r.Now())
 			a.Point = points[a.Address]
-		} else if a.Kind == plan.Verify && a.Point == "" {
+		} else if (a.Kind == plan.Verify || a.Kind == plan.Copy) && a.Point == "" {
 			a.Point = points[a.Address]
 		}
 		actions[a.ID] = a
@@ -226,6 +230,11 @@ func (r *Runner) Run(ctx context.Context, catalog *state.Catalog, p plan.Plan) (
 
 // declare records the plan's changes. A store that still lacks its repository is recorded by its Initialize action.
 func (r *Runner) declare(c *state.Catalog, p plan.Plan) {
+	for _, ch := range p.Changes {
+		if ch.Kind == plan.Move {
+			c.Move(ch.From, ch.Address)
+		}
+	}
 	initialize := map[string]bool{}
 	for _, a := range p.Actions {
 		if a.Kind == plan.Initialize {
@@ -237,17 +246,30 @@ func (r *Runner) declare(c *state.Catalog, p plan.Plan) {
 	}
 	for _, ch := range p.Changes {
 		switch ch.Kind {
+		case plan.Move:
 		case plan.Forget:
 			o := c.Objects[ch.Address]
-			o.Forgotten = true
+			o.Forgotten, o.Retention = true, retentionOf(c, o)
 			c.Objects[ch.Address] = o
+		case plan.Destroy:
+			delete(c.Objects, ch.Address)
 		default:
 			if o, ok := r.Objects[ch.Address]; ok && !initialize[ch.Address] {
-				o.Repository = c.Objects[ch.Address].Repository
+				before := c.Objects[ch.Address]
+				o.Repository, o.Usage, o.Identity = before.Repository, before.Usage, before.Identity
 				c.Objects[ch.Address] = o
 			}
 		}
 	}
+}
+
+// retentionOf returns the retention in force of a backup that is forgotten now: its own block may go, or change.
+func retentionOf(c *state.Catalog, o state.Object) json.RawMessage {
+	var b policy.Backup
+	if len(o.Retention) > 0 || json.Unmarshal(o.Attributes, &b) != nil || b.Retention == "" {
+		return o.Retention
+	}
+	return c.Objects[b.Retention].Attributes
 }
 
 func indexByID(actions []plan.Action) map[string]int {

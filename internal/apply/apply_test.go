@@ -116,13 +116,17 @@ func (silent) ActionFinished(plan.Action, state.RunAction)     {}
 // fakeStore keeps points in memory and tells the order of what is done to it.
 type fakeStore struct {
 	*world
+	apply.Keeper
 	points    map[string]apply.Found
 	deleteErr error
 	commitErr error
 	damage    []apply.Damage
 }
 
-func (s *fakeStore) Initialize(context.Context, string) (string, error)     { return "repo", nil }
+func (s *fakeStore) Initialize(context.Context, string, string) (string, error) {
+	return "repo", nil
+}
+
 func (s *fakeStore) Open(context.Context, string) (apply.Repository, error) { return s, nil }
 func (s *fakeStore) ID() string                                             { return "repo" }
 func (s *fakeStore) CanRead() bool                                          { return false }

@@ -9,11 +9,12 @@ import (
 
 	"github.com/holdfast-io/holdfast/executors"
 	"github.com/holdfast-io/holdfast/planner/plan"
+	"github.com/holdfast-io/holdfast/policy"
 	"github.com/holdfast-io/holdfast/state"
 )
 
 func (w *walker) initialize(ctx context.Context, a plan.Action) (result, error) {
-	id, err := w.Repositories.Initialize(ctx, a.Address)
+	id, err := w.Repositories.Initialize(ctx, a.Address, a.From)
 	if err != nil {
 		return result{}, err
 	}
@@ -89,6 +90,7 @@ func (w *walker) backup(ctx context.Context, a plan.Action) (result, error) {
 	if err := w.addPoint(ctx, a.Address, point); err != nil {
 		return result{}, err
 	}
+	w.identify(ctx, executor, source)
 	return result{bytes: receipt.Size, stored: receipt.Stored}, missing
 }
 
@@ -155,10 +157,33 @@ func (w *walker) addPoint(ctx context.Context, address string, p state.RestorePo
 			c.Points = map[string][]state.RestorePoint{}
 		}
 		c.Points[address] = points
+		for _, copied := range p.Copies {
+			grow(c, copied.Store, copied.Stored)
+		}
 		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("record restore point %s of %s (it is stored; the next apply adopts it): %w", p.ID, address, err)
 	}
 	return nil
+}
+
+// identify records what tells the source from another one. It is for drift only: a failure says nothing about the backup.
+func (w *walker) identify(ctx context.Context, executor executors.Executor, source policy.Source) {
+	known := ""
+	w.book.read(func(c *state.Catalog) { known = c.Objects[source.Address].Identity })
+	facts, err := executor.Inspect(ctx, source)
+	if err != nil || facts.Identity == "" || facts.Identity == known {
+		return
+	}
+	err = w.book.update(ctx, func(c *state.Catalog) error {
+		if o, ok := c.Objects[source.Address]; ok {
+			o.Identity = facts.Identity
+			c.Objects[source.Address] = o
+		}
+		return nil
+	})
+	if err != nil {
+		w.Log.Warn("record the identity of the source", "address", source.Address, "err", err)
+	}
 }

@@ -2,6 +2,7 @@ package apply
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -9,31 +10,47 @@ import (
 	"github.com/holdfast-io/holdfast/state"
 )
 
-// expire takes a point out of the catalog, then deletes its manifest: a crash in between leaves an object that the next
-// run deletes, never a catalogued point without data.
+// expire takes a point out of the catalog, then deletes its manifests in every store: a crash in between leaves objects
+// that a later run deletes, never a catalogued point without data. Every store is opened first: one that is down keeps the
+// point, so that no copy is left behind in it.
 func (w *walker) expire(ctx context.Context, a plan.Action) (result, error) {
-	repository, err := w.Repositories.Open(ctx, a.Store)
-	if err != nil {
-		return result{}, err
+	point, ok := w.point(a.Address, a.Point)
+	if !ok {
+		return result{skipped: "restore point " + a.Point + " is not in the catalog"}, nil
 	}
-	var size, stored int64
+	repositories := map[string]Repository{}
+	for _, copied := range point.Copies {
+		repository, err := w.Repositories.Open(ctx, copied.Store)
+		if err != nil {
+			return result{}, fmt.Errorf("expire %s of %s: %w", a.Point, a.Address, err)
+		}
+		if copied.Repository != repository.ID() {
+			return result{}, fmt.Errorf("expire %s of %s: %s holds repository %s, the copy is in %s: the store was swapped for another",
+				a.Point, a.Address, copied.Store, repository.ID(), copied.Repository)
+		}
+		repositories[copied.Store] = repository
+	}
+	var stored int64
 	allowed := false
-	err = w.book.update(ctx, func(c *state.Catalog) error {
-		allowed = len(w.StillExpires(c, w.Now(), []plan.Action{a})) == 1
+	err := w.book.update(ctx, func(c *state.Catalog) error {
+		stored, allowed = 0, len(w.StillExpires(c, w.Now(), []plan.Action{a})) == 1
+		for _, p := range c.Points[a.Address] {
+			if p.ID == a.Point && allowed {
+				allowed = !slices.ContainsFunc(p.Copies, func(q state.Copy) bool { return repositories[q.Store] == nil })
+			}
+		}
 		if !allowed {
 			return nil
 		}
-		if err := elsewhere(c, a, repository.ID()); err != nil {
-			return err
-		}
 		c.Points[a.Address] = slices.DeleteFunc(slices.Clone(c.Points[a.Address]), func(p state.RestorePoint) bool {
-			if p.ID == a.Point {
-				size = p.Size
-				for _, copied := range p.Copies {
-					stored += copied.Stored
-				}
+			if p.ID != a.Point {
+				return false
 			}
-			return p.ID == a.Point
+			for _, copied := range p.Copies {
+				stored += copied.Stored
+				left(c, copied)
+			}
+			return true
 		})
 		return nil
 	})
@@ -41,22 +58,16 @@ func (w *walker) expire(ctx context.Context, a plan.Action) (result, error) {
 		return result{}, fmt.Errorf("expire %s of %s: %w", a.Point, a.Address, err)
 	}
 	if !allowed {
-		return result{skipped: "retention keeps the restore point now"}, nil
+		return result{skipped: "the restore point is kept now"}, nil
 	}
-	if err := repository.DeletePoint(ctx, a.Address, a.Point); err != nil {
-		return result{unfinished: true}, fmt.Errorf("delete the manifest of %s (it has left the catalog; the next apply tries again): %w", a.Point, err)
-	}
-	return result{bytes: size, stored: stored}, nil
-}
-
-// elsewhere refuses to delete by name in a repository that does not hold the copy.
-func elsewhere(c *state.Catalog, a plan.Action, repository string) error {
-	for _, p := range c.Points[a.Address] {
-		for _, copied := range p.Copies {
-			if p.ID == a.Point && copied.Store == a.Store && copied.Repository != repository {
-				return fmt.Errorf("%s holds repository %s, the copy is in %s: the store was swapped for another", a.Store, repository, copied.Repository)
-			}
+	var failed error
+	for store, repository := range repositories {
+		if err := repository.DeletePoint(ctx, point.Stored(a.Address), a.Point); err != nil {
+			failed = errors.Join(failed, fmt.Errorf("delete the manifest of %s in %s (it has left the catalog; the next apply tries again): %w", a.Point, store, err))
 		}
 	}
-	return nil
+	if failed != nil {
+		return result{unfinished: true}, failed
+	}
+	return result{bytes: point.Size, stored: stored}, nil
 }

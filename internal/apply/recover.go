@@ -2,6 +2,7 @@ package apply
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -53,7 +54,23 @@ func (w *walker) settle(ctx context.Context, a plan.Action, repository Repositor
 		}
 	}
 	w.Events.ActionNote(a, "what was left of "+a.Point+" is discarded")
-	return result{}, repository.DeletePoint(ctx, a.Address, a.Point)
+	err := repository.DeletePoint(ctx, a.Address, a.Point)
+	if expiring {
+		err = errors.Join(err, w.deleteElsewhere(ctx, a))
+	}
+	return result{}, err
+}
+
+// deleteElsewhere finishes an expiry in the stores of the backup's further copies.
+func (w *walker) deleteElsewhere(ctx context.Context, a plan.Action) (failed error) {
+	for _, store := range w.Policy.Backups[a.Address].Copies {
+		repository, err := w.Repositories.Open(ctx, store)
+		if err == nil {
+			err = repository.DeletePoint(ctx, a.Address, a.Point)
+		}
+		failed = errors.Join(failed, err)
+	}
+	return failed
 }
 
 // settleRun books the dead run's matching actions as interrupted, and the run itself when none is pending any more.

@@ -18,15 +18,8 @@ import (
 
 // verify reads a copy back and keeps the evidence, good or bad.
 func (w *walker) verify(ctx context.Context, a plan.Action) (result, error) {
-	var point state.RestorePoint
-	w.book.read(func(c *state.Catalog) {
-		for _, p := range c.Points[a.Address] {
-			if p.ID == a.Point {
-				point = p
-			}
-		}
-	})
-	if point.ID == "" {
+	point, ok := w.point(a.Address, a.Point)
+	if !ok {
 		return result{skipped: "restore point " + a.Point + " is not in the catalog"}, nil
 	}
 	repository, err := w.Repositories.Open(ctx, a.Store)
@@ -67,7 +60,7 @@ func recentlyProven(points []state.RestorePoint, a plan.Action, now time.Time) [
 		if p.ID == a.Point || !ok || !copied.Verified() {
 			continue
 		}
-		proven = append(proven, PointCopy{a.Address, p.ID, copied.Manifest, copied.Summary})
+		proven = append(proven, PointCopy{p.Stored(a.Address), p.ID, copied.Manifest, copied.Summary})
 		for _, proof := range copied.Proofs {
 			if proof.OK && policy.VerifyLevel(proof.Level).Rank() >= policy.VerifyStored.Rank() && now.Sub(proof.At) < policy.Reread {
 				return proven
@@ -116,7 +109,7 @@ func (v Verifier) Verify(ctx context.Context, repository Repository, t VerifyTar
 	var err error
 	switch t.Level {
 	case policy.VerifyStored, policy.VerifyAdded:
-		checked, err = repository.VerifyStored(ctx, []PointCopy{{t.Address, t.Point.ID, copied.Manifest, copied.Summary}}, t.Proven, t.Progress)
+		checked, err = repository.VerifyStored(ctx, []PointCopy{{t.Point.Stored(t.Address), t.Point.ID, copied.Manifest, copied.Summary}}, t.Proven, t.Progress)
 	case policy.VerifyRead:
 		checked, err = v.read(ctx, repository, t)
 	default:
@@ -146,9 +139,9 @@ func (v Verifier) read(ctx context.Context, repository Repository, t VerifyTarge
 	}
 	executor, ok := v.Executors[t.Kind]
 	if !ok {
-		return repository.VerifyRead(ctx, t.Address, t.Point.ID, t.Progress)
+		return repository.VerifyRead(ctx, t.Point.Stored(t.Address), t.Point.ID, t.Progress)
 	}
-	supply, err := repository.Supply(ctx, t.Address, t.Point.ID)
+	supply, err := repository.Supply(ctx, t.Point.Stored(t.Address), t.Point.ID)
 	if err == nil {
 		counted := &countingSupply{Supply: supply, progress: t.Progress}
 		_, err = executor.Verify(ctx, executors.VerifyRequest{Backup: t.Backup, Log: v.Log}, counted)
@@ -160,7 +153,7 @@ func (v Verifier) read(ctx context.Context, repository Repository, t VerifyTarge
 		return Checked{}, err
 	}
 	// The executor stops at the first damage; the repository names all of it.
-	checked, readErr := repository.VerifyRead(ctx, t.Address, t.Point.ID, func(int64) {})
+	checked, readErr := repository.VerifyRead(ctx, t.Point.Stored(t.Address), t.Point.ID, func(int64) {})
 	if readErr != nil || len(checked.Damage) > 0 {
 		return checked, readErr
 	}

@@ -57,8 +57,14 @@ func (w *walker) perform(ctx context.Context, a plan.Action) (result, error) {
 		return w.backup(ctx, a)
 	case plan.Verify:
 		return w.verify(ctx, a)
+	case plan.Copy:
+		return w.copy(ctx, a)
+	case plan.Repair:
+		return w.repair(ctx, a)
 	case plan.Expire:
 		return w.expire(ctx, a)
+	case plan.Prune:
+		return w.prune(ctx, a)
 	default:
 		return result{}, fmt.Errorf("apply %q: this version of holdfast does not know the action", a.Kind)
 	}

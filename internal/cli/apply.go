@@ -83,6 +83,7 @@ type applying struct {
 	parallelism int
 	fingerprint string
 	file        string
+	withheld    bool // guards of deletion block: the rest is done
 }
 
 func (a *app) apply(ctx context.Context, c *applying) error {
@@ -114,18 +115,29 @@ func (a *app) apply(ctx context.Context, c *applying) error {
 	} else {
 		s.planText(p)
 	}
+	if c.file != "" || c.fingerprint != "" {
+		p = plan.Approved(p)
+	}
+	var held error
 	if len(p.Blocks) > 0 {
-		return exit(codeBlocked, fmt.Errorf("the plan is blocked by %s: %s", p.Blocks[0].Guard, p.Blocks[0].Why))
+		held = exit(codeBlocked, blocked(p))
+		if !plan.Withheld(p) {
+			return held
+		}
+		p, c.withheld = plan.WithoutDeletions(p), true
 	}
 	if p.Empty() {
-		return nil
+		return held
+	}
+	if held != nil && !a.json {
+		a.err.Warning("a guard blocks what this plan would delete: nothing is deleted, and the edits that ask for it are not applied; the rest is done")
 	}
 	if c.file == "" {
 		if err := a.approve(c.approval, "Do you want holdfast to do this?"); err != nil {
 			return err
 		}
 	}
-	return s.carryOut(ctx, c, p, saved)
+	return errors.Join(held, s.carryOut(ctx, c, p, saved))
 }
 
 // needsApproval fails before any work when nobody can be asked.
@@ -239,6 +251,12 @@ func (s *session) confirm(ctx context.Context, c *applying, p plan.Plan, saved *
 	fresh, err := s.plan(ctx, c.planFlags)
 	if err != nil {
 		return p, err
+	}
+	if c.file != "" || c.fingerprint != "" {
+		fresh = plan.Approved(fresh)
+	}
+	if c.withheld {
+		fresh = plan.WithoutDeletions(fresh)
 	}
 	if difference := plan.Diff(p, fresh); difference != "" {
 		return p, exit(codeStale, fmt.Errorf("the state changed while the plan waited for approval, and the plan is another now; run apply again\n%s", difference))

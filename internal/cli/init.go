@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -45,7 +46,11 @@ type initialized struct {
 func (s *session) init(ctx context.Context) error {
 	var done []initialized
 	var failed error
-	for _, address := range slices.Sorted(maps.Keys(s.policy.Stores)) {
+	addresses := slices.Sorted(maps.Keys(s.policy.Stores))
+	slices.SortStableFunc(addresses, func(a, b string) int { // those whose keys others share come first
+		return cmp.Compare(len(planner.Like(s.policy, a)), len(planner.Like(s.policy, b)))
+	})
+	for _, address := range addresses {
 		one, err := s.initStore(ctx, address)
 		if err != nil {
 			failed = errors.Join(failed, err)
@@ -94,12 +99,13 @@ func (s *session) init(ctx context.Context) error {
 }
 
 func (s *session) initStore(ctx context.Context, address string) (initialized, error) {
+	like := planner.Like(s.policy, address)
 	_, before := s.stores.View(ctx, address)
 	var wrong *repo.WrongRepositoryError
 	if errors.As(before, &wrong) {
 		return initialized{}, before
 	}
-	id, err := s.stores.Initialize(ctx, address)
+	id, err := s.stores.Initialize(ctx, address, like)
 	if err != nil {
 		return initialized{}, err
 	}

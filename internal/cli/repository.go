@@ -3,11 +3,14 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
+	"sync"
 
 	"github.com/holdfast-io/holdfast/executors"
 	"github.com/holdfast-io/holdfast/internal/apply"
+	"github.com/holdfast-io/holdfast/internal/blob"
 	"github.com/holdfast-io/holdfast/internal/repo"
 	"github.com/holdfast-io/holdfast/internal/repo/manifest"
 )
@@ -17,6 +20,10 @@ type repository struct {
 	*repo.Repository
 	address    string // of the store
 	policyText []byte
+	bucket     blob.Bucket
+
+	mu      sync.Mutex
+	copiers map[*repository]*repo.Copier // by where they copy from
 }
 
 var _ apply.Repository = (*repository)(nil)
@@ -52,10 +59,7 @@ func (w *pointWriter) Commit(ctx context.Context, i apply.PointInfo) (apply.Rece
 		Time: i.Time, Slot: i.Slot, Run: i.Run, Source: i.Source, Method: i.Method, Version: i.Version, Position: i.Position,
 		Meta: i.Meta, Incomplete: i.Incomplete, PolicyText: w.policyText,
 	})
-	return apply.Receipt{
-		Manifest: receipt.Manifest, Summary: receipt.Summary, Size: receipt.Size, Stored: receipt.Stored, Items: receipt.Items,
-		Warnings: receipt.Warnings,
-	}, err
+	return receiptOf(receipt), err
 }
 
 // Find implements apply.Repository: a point is whole when its manifest is there and its summary agrees.
@@ -154,6 +158,53 @@ func (r *repository) checked(report repo.VerifyReport) apply.Checked {
 		c.Damage = append(c.Damage, apply.Damage{Object: r.address + " " + d.Object, Problem: d.Problem, Points: d.Points})
 	}
 	return c
+}
+
+// CopyPoint implements apply.Repository.
+func (r *repository) CopyPoint(ctx context.Context, from apply.Repository, address, point string, progress func(bytes, stored int64)) (apply.Receipt, error) {
+	source, ok := from.(*repository)
+	if !ok {
+		return apply.Receipt{}, fmt.Errorf("copy from %T: not a repository of this policy", from)
+	}
+	r.mu.Lock() // one copy at a time into a store: the copier remembers what is there
+	defer r.mu.Unlock()
+	c := r.copiers[source]
+	if c == nil {
+		c = repo.NewCopier(r.Repository, source.Repository)
+		if r.copiers == nil {
+			r.copiers = map[*repository]*repo.Copier{}
+		}
+		r.copiers[source] = c
+	}
+	receipt, err := c.Copy(ctx, address, point, repo.CopyOptions{Progress: progress})
+	return receiptOf(receipt), err
+}
+
+func receiptOf(r repo.Receipt) apply.Receipt {
+	return apply.Receipt{Manifest: r.Manifest, Summary: r.Summary, Size: r.Size, Stored: r.Stored, Items: r.Items, Warnings: r.Warnings}
+}
+
+// RepairPoint implements apply.Repository.
+func (r *repository) RepairPoint(ctx context.Context, from apply.Repository, c apply.PointCopy, progress func(bytes int64)) (apply.Repaired, error) {
+	var good *repo.Repository
+	if from != nil {
+		source, ok := from.(*repository)
+		if !ok {
+			return apply.Repaired{}, fmt.Errorf("repair from %T: not a repository of this policy", from)
+		}
+		good = source.Repository
+	}
+	report, err := r.Repository.RepairPoint(ctx, good, checks([]apply.PointCopy{c})[0], repo.RepairOptions{Progress: progress})
+	return apply.Repaired{Replaced: report.Replaced, SetAside: report.SetAside, Receipt: receiptOf(report.Receipt), Bytes: report.Bytes}, err
+}
+
+// Prune implements apply.Repository.
+func (r *repository) Prune(ctx context.Context, o apply.PruneOptions) (apply.Pruned, error) {
+	p, err := r.Repository.Prune(ctx, repo.PruneOptions{Grace: o.Grace, Progress: o.Progress})
+	return apply.Pruned{
+		Deleted: p.Deleted, DeletedBytes: p.DeletedBytes, Condemned: p.Condemned, CondemnedBytes: p.CondemnedBytes,
+		Bytes: p.Bytes, Objects: p.Objects, Due: p.Due,
+	}, err
 }
 
 // stored and restored convert between the executor's entry and the manifest's: the same fields, two rooms.

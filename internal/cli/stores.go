@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 
@@ -41,10 +42,18 @@ func (st *stores) lookup(address string) (policy.Store, error) {
 }
 
 // Initialize implements apply.Repositories.
-func (st *stores) Initialize(ctx context.Context, address string) (string, error) {
+func (st *stores) Initialize(ctx context.Context, address, like string) (string, error) {
 	store, err := st.lookup(address)
 	if err != nil {
 		return "", err
+	}
+	var family *repo.Repository
+	if like != "" {
+		other, err := st.connect(ctx, like, true)
+		if err != nil {
+			return "", fmt.Errorf("initialize %s with the keys of %s: %w", address, like, err)
+		}
+		family = other.Repository
 	}
 	b, err := connect.Open(ctx, store.URL, connect.Options{Base: st.s.dir, Create: true})
 	if err != nil {
@@ -52,7 +61,7 @@ func (st *stores) Initialize(ctx context.Context, address string) (string, error
 	}
 	defer b.Close()
 	id, err := repo.Init(ctx, b, repo.InitOptions{
-		Recipients: store.Encryption.Recipients, Writers: store.Encryption.Writers, None: store.Encryption.None,
+		Recipients: store.Encryption.Recipients, Writers: store.Encryption.Writers, None: store.Encryption.None, Like: family,
 	})
 	if errors.Is(err, repo.ErrExists) {
 		return st.adopt(ctx, b, address)
@@ -74,12 +83,21 @@ func (st *stores) adopt(ctx context.Context, b blob.Bucket, address string) (str
 
 // Open implements apply.Repositories.
 func (st *stores) Open(ctx context.Context, address string) (apply.Repository, error) {
-	return st.connect(ctx, address, false)
+	r, err := st.connect(ctx, address, false)
+	if err != nil {
+		return nil, err
+	}
+	st.lend(ctx, r)
+	return r, nil
 }
 
 // View opens a store so that nothing can be written to it.
 func (st *stores) View(ctx context.Context, address string) (*repository, error) {
-	return st.connect(ctx, address, true)
+	r, err := st.connect(ctx, address, true)
+	if err == nil {
+		st.lend(ctx, r)
+	}
+	return r, err
 }
 
 func (st *stores) connect(ctx context.Context, address string, readOnly bool) (*repository, error) {
@@ -97,12 +115,25 @@ func (st *stores) connect(ctx context.Context, address string, readOnly bool) (*
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", address, err)
 	}
-	r, err := repo.Open(ctx, b, repo.OpenOptions{Identities: st.identities, Expect: st.expected(address, store)})
+	r, err := repo.Open(ctx, b, repo.OpenOptions{Identities: st.identities, Expect: st.expected(address, store), Who: st.s.holder()})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s (%s): %w", address, store.URL, err), b.Close())
 	}
-	st.open[key] = &repository{Repository: r, address: address, policyText: st.s.policy.Text}
+	st.open[key] = &repository{Repository: r, address: address, policyText: st.s.policy.Text, bucket: b}
 	return st.open[key], nil
+}
+
+// lend opens a store of copies with the keys of the one they come from, where this host has none of its own for it.
+func (st *stores) lend(ctx context.Context, r *repository) {
+	for _, address := range slices.Sorted(maps.Keys(st.s.policy.Backups)) {
+		b := st.s.policy.Backups[address]
+		if r.CanWrite() || !slices.Contains(b.Copies, r.address) {
+			continue
+		}
+		if primary, err := st.connect(ctx, b.Store, true); err == nil { // a primary that is down lends nothing
+			r.ShareKeys(primary.Repository)
+		}
+	}
 }
 
 // expected is the id of the repository that the catalog knows in a store, empty when it knows none there: a store that

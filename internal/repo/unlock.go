@@ -61,6 +61,20 @@ func (r *Repository) use(d seal.Document) error {
 	return nil
 }
 
+// ShareKeys lets a repository be used with the keys of another one of its family, where no identity at hand opens its own:
+// a host that may write to the first store may write to the copies of it. It changes nothing when the two are no family.
+func (r *Repository) ShareKeys(from *Repository) {
+	if r.CanWrite() || !from.CanWrite() || r.Family() != from.Family() || r.config.MetadataRecipient != from.config.MetadataRecipient {
+		return
+	}
+	r.meta, r.keys, r.document = from.meta, from.keys, from.document
+	if r.canRead {
+		r.keyErr = nil
+	} else {
+		r.keyErr = &KeyError{Need: "read", Recipients: r.config.Recipients, Writers: r.config.Writers}
+	}
+}
+
 // findDocument tries the objects named after the identities first, then all others.
 func (r *Repository) findDocument(ctx context.Context, identities []age.Identity) (seal.Document, bool, error) {
 	plain := r.config.Encryption == EncryptionNone

@@ -287,7 +287,7 @@ func (v *verification) packs(ctx context.Context, all bool) error {
 	for name := range v.points {
 		names[name] = true
 	}
-	if all {
+	if all || v.listed == nil { // without a key nobody can tell which packs the points need
 		for name := range stored {
 			names[name] = true
 		}
