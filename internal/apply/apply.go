@@ -60,8 +60,8 @@ type Keeper interface {
 	// RepairPoint looks at every stored byte a point needs and replaces what is damaged or missing from a good copy. With from
 	// nil, or where that cannot help, what is damaged is set aside, so that the next backup stores its content again.
 	RepairPoint(ctx context.Context, from Repository, c PointCopy, progress func(bytes int64)) (Repaired, error)
-	// Prune condemns packs that nothing needs and deletes those whose grace is over.
-	Prune(ctx context.Context, o PruneOptions) (Pruned, error)
+	// Prune condemns packs that nothing needs and deletes those that were condemned for at least the grace.
+	Prune(ctx context.Context, grace time.Duration) (Pruned, error)
 }
 
 // PointOptions describe a restore point to be written.
@@ -116,19 +116,12 @@ type Repaired struct {
 	Bytes    int64    // read
 }
 
-// PruneOptions say how to prune.
-type PruneOptions struct {
-	Grace    time.Duration // between condemning a pack and deleting it
-	Progress func(done, total int64)
-}
-
 // Pruned tells what a prune did and what it left. Sizes are stored bytes.
 type Pruned struct {
-	Deleted, DeletedBytes     int64     // packs
-	Condemned, CondemnedBytes int64     // waiting for the end of their grace, newly condemned ones included
-	Rewritten, RewrittenBytes int64     // mostly dead packs whose rest was stored anew
-	Bytes, Objects            int64     // everything in the store afterwards
-	Due                       time.Time // when the first condemned pack may be deleted
+	Deleted, DeletedBytes     int64         // packs
+	Condemned, CondemnedBytes int64         // waiting for the end of their grace, newly condemned ones included
+	Bytes, Objects            int64         // everything in the store afterwards
+	DueIn                     time.Duration // until the first condemned pack may be deleted
 }
 
 // PointCopy names one stored copy.

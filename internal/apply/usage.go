@@ -3,6 +3,7 @@ package apply
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/holdfast-io/holdfast/planner/plan"
 	"github.com/holdfast-io/holdfast/state"
@@ -43,25 +44,23 @@ func (w *walker) prune(ctx context.Context, a plan.Action) (result, error) {
 	if err != nil {
 		return result{}, err
 	}
-	pruned, err := repository.Prune(ctx, PruneOptions{
-		Grace:    w.Policy.Stores[a.Store].Grace(),
-		Progress: func(done, total int64) { w.Events.ActionProgress(a, done, 0, total) },
-	})
+	pruned, err := repository.Prune(ctx, w.Policy.Stores[a.Store].Grace())
 	if err != nil {
 		return result{}, fmt.Errorf("prune %s: %w", a.Store, err)
 	}
-	switch {
-	case pruned.Deleted > 0 || pruned.Rewritten > 0:
+	var due time.Time
+	if pruned.Deleted > 0 {
 		w.Events.ActionNote(a, fmt.Sprintf("%d packs deleted (%s)", pruned.Deleted, plan.FormatBytes(pruned.DeletedBytes)))
 	}
 	if pruned.Condemned > 0 {
+		due = w.Now().UTC().Add(pruned.DueIn)
 		w.Events.ActionNote(a, fmt.Sprintf("%d packs are condemned (%s); the first may be deleted at %s", pruned.Condemned,
-			plan.FormatBytes(pruned.CondemnedBytes), pruned.Due.UTC().Format("2006-01-02 15:04:05 UTC")))
+			plan.FormatBytes(pruned.CondemnedBytes), due.Format("2006-01-02 15:04:05 UTC")))
 	}
 	err = w.book.update(ctx, func(c *state.Catalog) error {
 		usage(c, a.Store, func(u *state.Usage) {
 			*u = state.Usage{
-				At: w.Now().UTC(), Bytes: pruned.Bytes, Objects: pruned.Objects, Condemned: pruned.CondemnedBytes, Due: pruned.Due,
+				At: w.Now().UTC(), Bytes: pruned.Bytes, Objects: pruned.Objects, Condemned: pruned.CondemnedBytes, Due: due,
 			}
 		})
 		return nil

@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"sync"
+	"time"
 
 	"github.com/holdfast-io/holdfast/executors"
 	"github.com/holdfast-io/holdfast/internal/apply"
@@ -199,11 +200,11 @@ func (r *repository) RepairPoint(ctx context.Context, from apply.Repository, c a
 }
 
 // Prune implements apply.Repository.
-func (r *repository) Prune(ctx context.Context, o apply.PruneOptions) (apply.Pruned, error) {
-	p, err := r.Repository.Prune(ctx, repo.PruneOptions{Grace: o.Grace, Progress: o.Progress})
+func (r *repository) Prune(ctx context.Context, grace time.Duration) (apply.Pruned, error) {
+	p, err := r.Repository.Prune(ctx, repo.PruneOptions{Grace: grace})
 	return apply.Pruned{
 		Deleted: p.Deleted, DeletedBytes: p.DeletedBytes, Condemned: p.Condemned, CondemnedBytes: p.CondemnedBytes,
-		Bytes: p.Bytes, Objects: p.Objects, Due: p.Due,
+		Bytes: p.Bytes, Objects: p.Objects, DueIn: p.DueIn,
 	}, err
 }
 

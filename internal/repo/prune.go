@@ -25,11 +25,11 @@ type PruneOptions struct {
 
 // PruneReport tells what a prune did and what it left. Sizes are stored bytes.
 type PruneReport struct {
-	Deleted, DeletedBytes     int64     // packs
-	Condemned, CondemnedBytes int64     // packs that wait for the end of their grace, newly condemned ones included
-	Acquitted                 int64     // packs that are needed after all
-	Bytes, Objects            int64     // everything in the store afterwards
-	Due                       time.Time // when the first condemned pack may be deleted, by the clock of this host; zero when there is none
+	Deleted, DeletedBytes     int64         // packs
+	Condemned, CondemnedBytes int64         // packs that wait for the end of their grace, newly condemned ones included
+	Acquitted                 int64         // packs that are needed after all
+	Bytes, Objects            int64         // everything in the store afterwards
+	DueIn                     time.Duration // until the first condemned pack may be deleted
 }
 
 // pruneWorkers is how many requests a prune has under way.
@@ -401,7 +401,7 @@ func (p *pruner) count() {
 		}
 	}
 	if !first.IsZero() {
-		p.report.Due = p.r.clock.Now().UTC().Add(max(0, p.o.Grace-p.now.Sub(first)))
+		p.report.DueIn = max(0, p.o.Grace-p.now.Sub(first))
 	}
 	for _, info := range p.packs {
 		p.report.Bytes += info.Size

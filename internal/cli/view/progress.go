@@ -75,7 +75,7 @@ func (p *Progress) ActionStarted(a plan.Action) {
 
 var doing = map[plan.ActionKind]string{
 	plan.Initialize: "Initializing", plan.Recover: "Recovering", plan.Backup: "Backing up", plan.Verify: "Verifying",
-	plan.Expire: "Expiring", Restoring: "Restoring",
+	plan.Expire: "Expiring", plan.Copy: "Copying", plan.Repair: "Repairing", plan.Prune: "Pruning", Restoring: "Restoring",
 }
 
 // Restoring is the action kind under which a restore reports its progress; no plan holds it.
@@ -165,13 +165,17 @@ func (p *Progress) finished(a plan.Action, done state.RunAction, took time.Durat
 	switch a.Kind {
 	case plan.Backup:
 		line += fmt.Sprintf(": restore point %s, %s read, %s stored", done.Point, Bytes(done.Bytes), Bytes(done.Stored))
-	case plan.Verify, Restoring:
+	case plan.Verify, plan.Repair, Restoring:
 		line += ", " + Bytes(done.Bytes)
+	case plan.Copy:
+		line += fmt.Sprintf(" from %s to %s, %s stored and verified", a.From, a.Store, Bytes(done.Stored))
+	case plan.Prune:
+		line += ", " + Bytes(done.Stored) + " freed"
 	}
 	return line
 }
 
 var finishedWord = map[plan.ActionKind]string{
 	plan.Initialize: "initialized", plan.Recover: "recovered", plan.Backup: "backed up", plan.Verify: "verified",
-	plan.Expire: "expired", Restoring: "restored",
+	plan.Expire: "expired", plan.Copy: "copied", plan.Repair: "repaired", plan.Prune: "pruned", Restoring: "restored",
 }
