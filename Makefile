@@ -24,7 +24,7 @@ build: ## build bin/holdfast
 	@$(GOBUILD) -o bin/holdfast ./cmd/holdfast
 
 .PHONY: setup
-setup: ## install what tests and demo start and this machine lacks (PostgreSQL, age, zstd)
+setup: ## install what tests and demo start and this machine lacks (PostgreSQL, age, zstd, node)
 	@test/setup.sh
 
 .PHONY: demo

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes sure that what the tests and the demonstration start is on this machine: a PostgreSQL server with its client
-# tools, age and zstd. With arguments it looks for those commands instead: test/setup.sh restic.
+# tools, age, zstd, and node with npm for the Azure server. With arguments it looks for those commands instead: test/setup.sh restic.
 #
 # What is missing is installed from apt, as root or through sudo. Where neither is possible it says what to install and
 # ends with 1. No cluster is made and no server is left running: tests start their own, in temporary folders.
@@ -15,6 +15,7 @@ has() {
 package() {
 	case "$1" in
 	postgres | initdb) echo postgresql ;;
+	node) echo nodejs ;;
 	psql | pg_dump | pg_restore) echo postgresql-client ;;
 	*) echo "$1" ;;
 	esac
@@ -22,7 +23,7 @@ package() {
 
 wanted=("$@")
 if [ ${#wanted[@]} -eq 0 ]; then
-	wanted=(postgres initdb psql pg_dump pg_restore age zstd)
+	wanted=(postgres initdb psql pg_dump pg_restore age zstd node npm)
 fi
 
 packages=()

@@ -42,6 +42,17 @@ func CheckName(name string) error {
 	return nil
 }
 
+// CanBegin tells whether a name that CheckName allows can begin with prefix as far as its characters go. Services answer a
+// listing of other prefixes each in its own way, from nothing to an internal error.
+func CanBegin(prefix string) bool {
+	for i := range len(prefix) {
+		if prefix[i] != '/' && !allowed(prefix[i]) {
+			return false
+		}
+	}
+	return true
+}
+
 func checkSegment(s string) error {
 	switch {
 	case s == "":

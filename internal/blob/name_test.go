@@ -37,6 +37,14 @@ func TestCheckName(t *testing.T) {
 	}
 }
 
+func TestCanBegin(t *testing.T) {
+	for prefix, want := range map[string]bool{"": true, "packs/": true, "//": true, "../": true, "a b": false, "a\xff": false, "é": false} {
+		if got := blob.CanBegin(prefix); got != want {
+			t.Errorf("CanBegin(%q) = %v", prefix, got)
+		}
+	}
+}
+
 func FuzzCheckName(f *testing.F) {
 	for _, s := range []string{"a/b", "../x", "a//b", "é", strings.Repeat("x", 1000)} {
 		f.Add(s)

@@ -55,7 +55,7 @@ func (st *stores) Initialize(ctx context.Context, address, like string) (string,
 		}
 		family = other.Repository
 	}
-	b, err := connect.Open(ctx, store.URL, connect.Options{Base: st.s.dir, Create: true})
+	b, err := connect.Open(ctx, store.URL, connect.Options{Base: st.s.dir, Create: true, MaxRate: store.MaxRate})
 	if err != nil {
 		return "", fmt.Errorf("initialize %s: %w", address, err)
 	}
@@ -111,7 +111,7 @@ func (st *stores) connect(ctx context.Context, address string, readOnly bool) (*
 	if r, ok := st.open[key]; ok {
 		return r, nil
 	}
-	b, err := connect.Open(ctx, store.URL, connect.Options{Base: st.s.dir, ReadOnly: readOnly})
+	b, err := connect.Open(ctx, store.URL, connect.Options{Base: st.s.dir, ReadOnly: readOnly, MaxRate: store.MaxRate})
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", address, err)
 	}

@@ -6,19 +6,21 @@
 package s3server
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"net"
-	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
-	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
+	"github.com/holdfast-io/holdfast/test/toolserver"
 )
 
 // The credentials of every server; they guard nothing.
@@ -47,19 +49,77 @@ func (s *Server) Env() []string {
 
 // NewBucket makes an empty bucket and returns its URL.
 func (s *Server) NewBucket() (string, error) {
+	name := s.nextName()
+	// The server's posix backend has a folder for each bucket.
+	if err := os.Mkdir(filepath.Join(s.root, name), 0o700); err != nil {
+		return "", fmt.Errorf("make bucket: %w", err)
+	}
+	return s.url(name), nil
+}
+
+// NewGuardedBucket makes an empty bucket with versioning, and with object lock if the caller wants that: every version
+// then stays for a day.
+func (s *Server) NewGuardedBucket(ctx context.Context, lock bool) (string, error) {
+	name, client := s.nextName(), s.Client()
+	in := &s3.CreateBucketInput{Bucket: &name}
+	if lock {
+		in.ObjectLockEnabledForBucket = aws.Bool(true)
+	}
+	if _, err := client.CreateBucket(ctx, in); err != nil {
+		return "", fmt.Errorf("make bucket: %w", err)
+	}
+	if _, err := client.PutBucketVersioning(ctx, &s3.PutBucketVersioningInput{
+		Bucket: &name, VersioningConfiguration: &types.VersioningConfiguration{Status: types.BucketVersioningStatusEnabled},
+	}); err != nil {
+		return "", fmt.Errorf("switch on versioning: %w", err)
+	}
+	if !lock {
+		return s.url(name), nil
+	}
+	_, err := client.PutObjectLockConfiguration(ctx, &s3.PutObjectLockConfigurationInput{
+		Bucket: &name,
+		ObjectLockConfiguration: &types.ObjectLockConfiguration{
+			ObjectLockEnabled: types.ObjectLockEnabledEnabled,
+			Rule:              &types.ObjectLockRule{DefaultRetention: &types.DefaultRetention{Mode: types.ObjectLockRetentionModeCompliance, Days: aws.Int32(1)}},
+		},
+	})
+	if err != nil {
+		return "", fmt.Errorf("switch on object lock: %w", err)
+	}
+	return s.url(name), nil
+}
+
+// Client is the vendor's client, for what a test asks the server beside holdfast.
+func (s *Server) Client() *s3.Client {
+	return s3.New(s3.Options{
+		BaseEndpoint: &s.Endpoint, Region: region, UsePathStyle: true,
+		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+			return aws.Credentials{AccessKeyID: AccessKey, SecretAccessKey: SecretKey}, nil
+		}),
+	})
+}
+
+func (s *Server) nextName() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.made++
-	name := fmt.Sprintf("bucket-%d", s.made)
-	// The server's posix backend has a folder for each bucket.
-	if err := os.Mkdir(s.folder(name), 0o700); err != nil {
-		return "", fmt.Errorf("make bucket: %w", err)
-	}
-	q := url.Values{"endpoint": {s.Endpoint}, "region": {region}, "use_path_style": {"true"}}
-	return "s3://" + name + "?" + q.Encode(), nil
+	return fmt.Sprintf("bucket-%d", s.made)
 }
 
-func (s *Server) folder(bucket string) string { return filepath.Join(s.root, bucket) }
+func (s *Server) url(bucket string) string {
+	q := url.Values{"endpoint": {s.Endpoint}, "region": {region}, "use_path_style": {"true"}}
+	return "s3://" + bucket + "?" + q.Encode()
+}
+
+// Below returns the URL of a store under a prefix of another's bucket.
+func Below(storeURL, prefix string) string {
+	return strings.Replace(storeURL, "?", "/"+prefix+"?", 1)
+}
+
+// Through returns the URL of the same store behind another address of the server, such as that of a proxy.
+func (s *Server) Through(storeURL, endpoint string) string {
+	return strings.Replace(storeURL, url.QueryEscape(s.Endpoint), url.QueryEscape(endpoint), 1)
+}
 
 // Start runs a server for the length of the test and sets the credentials in its environment, so the test cannot be
 // parallel. Nothing is shared with other tests.
@@ -83,85 +143,28 @@ func Start(t testing.TB) *Server {
 // Run runs a server on the folder dir until stop is called. The caller hands Env to whatever talks to the server, and
 // removes the folder.
 func Run(dir string) (s *Server, stop func() error, err error) {
-	bin, err := binary(context.Background())
+	bin, err := toolserver.Go(context.Background(), "versitygw", "github.com/versity/versitygw/cmd/versitygw")
 	if err != nil {
 		return nil, nil, err
 	}
-	// Between finding a free port and listening on it somebody else may take it.
-	for range 5 {
-		if s, stop, err = run(bin, dir); err == nil {
-			return s, stop, nil
+	root, versions := filepath.Join(dir, "buckets"), filepath.Join(dir, "versions")
+	for _, folder := range []string{root, versions} {
+		if err := os.MkdirAll(folder, 0o700); err != nil {
+			return nil, nil, err
 		}
 	}
-	return nil, nil, err
-}
-
-func run(bin, dir string) (*Server, func() error, error) {
-	addr, err := freeAddress()
+	endpoint, stop, err := toolserver.Run(func(host, port string) *exec.Cmd {
+		// #nosec: all arguments are ours
+		return exec.Command(bin, "--access", AccessKey, "--secret", SecretKey, "--region", region, "--port", host+":"+port,
+			"--health", "/health", "--quiet", "posix", "--versioning-dir", versions, root)
+	}, "/health")
 	if err != nil {
 		return nil, nil, err
 	}
-	var out bytes.Buffer // read only after the server has ended
-	// #nosec: all arguments are ours
-	cmd := exec.Command(bin, "--access", AccessKey, "--secret", SecretKey, "--region", region, "--port", addr,
-		"--health", "/health", "--quiet", "posix", dir)
-	cmd.Stdout, cmd.Stderr = &out, &out
-	endWithParent(cmd)
-	if err := cmd.Start(); err != nil {
-		return nil, nil, fmt.Errorf("start versitygw: %w", err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	stop := func() error {
-		_ = cmd.Process.Kill() // it keeps nothing that would need a farewell
-		var exit *exec.ExitError
-		if err := <-ended; err != nil && !errors.As(err, &exit) {
-			return err
-		}
-		return nil
-	}
-	if err := waitUntilHealthy("http://"+addr, ended); err != nil {
-		if !errors.Is(err, errEnded) {
-			_ = stop()
-		}
-		return nil, nil, fmt.Errorf("%w\n%s", err, out.String())
-	}
-	s := &Server{Endpoint: "http://" + addr, root: dir}
+	s = &Server{Endpoint: endpoint, root: root}
 	if s.URL, err = s.NewBucket(); err != nil {
 		_ = stop()
 		return nil, nil, err
 	}
 	return s, stop, nil
-}
-
-func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer l.Close()
-	return l.Addr().String(), nil
-}
-
-var errEnded = errors.New("versitygw ended at once")
-
-// waitUntilHealthy asks until the server answers. A loaded machine may take seconds.
-func waitUntilHealthy(endpoint string, ended <-chan error) error {
-	deadline := time.After(30 * time.Second)
-	client := http.Client{Timeout: 5 * time.Second}
-	for {
-		if resp, err := client.Get(endpoint + "/health"); err == nil {
-			resp.Body.Close()
-			if resp.StatusCode == http.StatusOK {
-				return nil
-			}
-		}
-		select {
-		case err := <-ended:
-			return fmt.Errorf("%w: %v", errEnded, err)
-		case <-deadline:
-			return errors.New("versitygw did not become healthy in 30 seconds")
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
 }

@@ -26,6 +26,7 @@ type Bucket struct {
 	inner    *gocloud.Bucket
 	put      putFunc
 	remove   removeFunc
+	guards   guardsFunc
 	place    string // for messages, such as s3://bucket
 	prefix   string // empty or ending in "/"
 	pageSize int    // objects asked for in one listing request
@@ -34,12 +35,16 @@ type Bucket struct {
 	closed   atomic.Bool
 }
 
-var _ blob.Bucket = (*Bucket)(nil)
+var _ interface {
+	blob.Bucket
+	blob.Guarded
+} = (*Bucket)(nil)
 
-// How a scheme writes and deletes, each in one request that is never repeated. Names include the prefix.
+// How a scheme writes and deletes, each in one request that is never repeated, and tells its guards. Names include the prefix.
 type (
 	putFunc    func(ctx context.Context, key string, data []byte, ifAbsent bool) error
 	removeFunc func(ctx context.Context, key string) error
+	guardsFunc func(ctx context.Context) (blob.Guards, error)
 )
 
 // contentType is what objects are to a service: bytes.
@@ -93,13 +98,13 @@ func (b *Bucket) connect(ctx context.Context, u *url.URL) error {
 	case "s3":
 		// Directory buckets list in no order, and their names are the only sign of them.
 		b.unsorted = strings.HasSuffix(u.Host, "--x-s3")
-		b.inner, b.put, b.remove, err = openS3(ctx, &bare)
+		err = b.openS3(ctx, &bare)
 	case "gs":
-		b.inner, b.put, b.remove, err = openGoogle(ctx, &bare)
+		err = b.openGoogle(ctx, &bare)
 	case "azblob":
 		// The documented order is alphabetical, which accounts with folders apply to each segment of a name.
 		b.unsorted = true
-		b.inner, b.put, b.remove, err = openAzure(ctx, &bare)
+		err = b.openAzure(ctx, &bare)
 	default:
 		err = fmt.Errorf("unknown scheme %q", u.Scheme)
 	}

@@ -3,7 +3,6 @@ package cloud_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log"
 	"net/http"
@@ -50,35 +49,13 @@ func newBucket(t *testing.T, s *s3server.Server) string {
 	return raw
 }
 
-// below puts a prefix into the path of a store URL.
-func below(raw, prefix string) string { return strings.Replace(raw, "?", "/"+prefix+"?", 1) }
-
 func TestConformanceMemory(t *testing.T) {
 	blobtest.Run(t, func(t *testing.T) blob.Bucket { return open(t, "mem://") })
 }
 
 func TestConformanceS3(t *testing.T) {
 	s := s3server.Start(t)
-	t.Run("bucket", func(t *testing.T) {
-		blobtest.Run(t, func(t *testing.T) blob.Bucket { return open(t, newBucket(t, s)) })
-	})
-	t.Run("prefix", func(t *testing.T) {
-		raw := newBucket(t, s)
-		n := 0
-		// Several stores beside each other in one bucket; none may see another's objects.
-		blobtest.Run(t, func(t *testing.T) blob.Bucket {
-			n++
-			return open(t, below(raw, fmt.Sprintf("team/store-%d/", n)))
-		})
-	})
-	t.Run("create is atomic between clients", func(t *testing.T) {
-		raw := newBucket(t, s)
-		var clients []blob.Bucket
-		for range 8 {
-			clients = append(clients, open(t, raw))
-		}
-		blobtest.CreateRace(t, clients)
-	})
+	conformance(t, func(t *testing.T) string { return newBucket(t, s) })
 	t.Run("old checksums", func(t *testing.T) {
 		b := open(t, newBucket(t, s)+"&request_checksum_calculation=when_required&response_checksum_validation=when_required")
 		if err := b.Create(t.Context(), "x", []byte("x")); err != nil {

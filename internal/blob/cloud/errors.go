@@ -118,6 +118,22 @@ func httpStatus(err error) int {
 	return 0
 }
 
+// errorCode returns the service's own name for what went wrong, empty when it gave none.
+func errorCode(err error) string {
+	var amazon interface{ ErrorCode() string }
+	var google *googleapi.Error
+	var azure *azcore.ResponseError
+	switch {
+	case errors.As(err, &amazon):
+		return amazon.ErrorCode()
+	case errors.As(err, &google) && len(google.Errors) > 0:
+		return google.Errors[0].Reason
+	case errors.As(err, &azure):
+		return azure.ErrorCode
+	}
+	return ""
+}
+
 // transient tells whether the error may go away by itself.
 func transient(err error) bool {
 	if blob.IsRetryable(err) {

@@ -4,27 +4,59 @@ import (
 	"context"
 	"errors"
 	"net/url"
+	"os"
+	"strconv"
 
 	"cloud.google.com/go/storage"
 	gocloud "gocloud.dev/blob"
-	_ "gocloud.dev/blob/gcsblob" // the scheme gs
+	"gocloud.dev/blob/gcsblob"
+	"gocloud.dev/gcp"
+	"golang.org/x/oauth2/google"
+	"google.golang.org/api/option"
+
+	"github.com/holdfast-io/holdfast/internal/blob"
 )
 
 // errHidden says that gocloud no longer lends out the vendor's client; only a new version of it could do that.
 var errHidden = errors.New("the driver hides its client")
 
-func openGoogle(ctx context.Context, u *url.URL) (*gocloud.Bucket, putFunc, removeFunc, error) {
-	inner, err := gocloud.OpenBucket(ctx, u.String())
+// openGoogle does what gocloud's opener for the scheme does, except that it finds credentials anew for each store, does not
+// look for ways of signing URLs, and returns as an error what the opener prints to the standard output.
+func (b *Bucket) openGoogle(ctx context.Context, u *url.URL) error {
+	opener := gcsblob.URLOpener{Client: gcp.NewAnonymousHTTPClient(gcp.DefaultTransport())}
+	if anonymous, _ := strconv.ParseBool(u.Query().Get("anonymous")); !anonymous && os.Getenv("STORAGE_EMULATOR_HOST") == "" {
+		if err := findGoogle(ctx, &opener, u.Query().Get("universe_domain")); err != nil {
+			return err
+		}
+	}
+	inner, err := opener.OpenBucketURL(ctx, u)
 	if err != nil {
-		return nil, nil, nil, err
+		return err
 	}
 	var client *storage.Client
 	if !inner.As(&client) {
-		return nil, nil, nil, errHidden
+		return errHidden
 	}
 	// By default it repeats for as long as the context lives, conditional writes as well.
 	client.SetRetry(storage.WithPolicy(storage.RetryNever))
-	return inner, putWith(inner), inner.Delete, nil
+	b.inner, b.put, b.remove = inner, putWith(inner), inner.Delete
+	b.guards = func(ctx context.Context) (blob.Guards, error) { return googleGuards(ctx, client.Bucket(u.Host)) }
+	return nil
+}
+
+// findGoogle gives the opener the application default credentials.
+func findGoogle(ctx context.Context, opener *gcsblob.URLOpener, universe string) error {
+	creds, err := gcp.DefaultCredentialsWithParams(ctx, google.CredentialsParams{UniverseDomain: universe})
+	if err != nil {
+		return err
+	}
+	if universe, err = creds.GetUniverseDomain(); err != nil {
+		return err
+	}
+	opener.Options.ClientOptions = []option.ClientOption{option.WithUniverseDomain(universe)}
+	opener.TokenSource = gcp.CredentialsTokenSource(creds)
+	opener.Client, err = gcp.NewHTTPClient(gcp.DefaultTransport(), opener.TokenSource)
+	return err
 }
 
 // putWith writes through gocloud, which adds the MD5 of the data; Google checks it.

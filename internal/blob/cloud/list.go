@@ -18,6 +18,12 @@ func (b *Bucket) List(ctx context.Context, prefix string, fn func(blob.Info) err
 	if b.closed.Load() {
 		return b.fail(ctx, "list", prefix, errors.New("the store is closed"))
 	}
+	if err := context.Cause(ctx); err != nil {
+		return b.fail(ctx, "list", prefix, err)
+	}
+	if !blob.CanBegin(prefix) {
+		return nil
+	}
 	var stopped error
 	visit := func(i blob.Info) error {
 		stopped = fn(i)

@@ -11,7 +11,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
-	gocloud "gocloud.dev/blob"
 	"gocloud.dev/blob/s3blob"
 )
 
@@ -24,14 +23,14 @@ type s3Client struct {
 	kmsKey *string
 }
 
-func openS3(ctx context.Context, u *url.URL) (*gocloud.Bucket, putFunc, removeFunc, error) {
+func (b *Bucket) openS3(ctx context.Context, u *url.URL) error {
 	inner, err := (&s3blob.URLOpener{}).OpenBucketURL(ctx, u)
 	if err != nil {
-		return nil, nil, nil, err
+		return err
 	}
 	c := &s3Client{bucket: u.Host}
 	if !inner.As(&c.client) {
-		return nil, nil, nil, errHidden
+		return errHidden
 	}
 	// The opener has checked both and keeps them to itself.
 	for _, sse := range c.sse.Values() {
@@ -42,7 +41,8 @@ func openS3(ctx context.Context, u *url.URL) (*gocloud.Bucket, putFunc, removeFu
 	if id := u.Query().Get("kmskeyid"); id != "" {
 		c.kmsKey = &id
 	}
-	return inner, c.put, c.remove, nil
+	b.inner, b.put, b.remove, b.guards = inner, c.put, c.remove, c.guards
+	return nil
 }
 
 // put uploads data, checked on arrival: by the client's default checksum, or by the older MD5 where the URL says that the

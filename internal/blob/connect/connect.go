@@ -1,5 +1,5 @@
-// Package connect turns the URL of a store into a bucket: the driver for its scheme, retries, and, for those who only look,
-// the wrapper that cannot write.
+// Package connect turns the URL of a store into a bucket: the driver for its scheme, a limit of its rate where one is asked
+// for, retries, and, for those who only look, the wrapper that cannot write.
 //
 // It is not a registry: the drivers are named here, and nothing is registered by imports. Errors never repeat a secret
 // that somebody wrote into a URL.
@@ -19,6 +19,7 @@ import (
 	"github.com/holdfast-io/holdfast/internal/blob/dir"
 	"github.com/holdfast-io/holdfast/internal/blob/readonly"
 	"github.com/holdfast-io/holdfast/internal/blob/retry"
+	"github.com/holdfast-io/holdfast/internal/blob/throttle"
 )
 
 // Options says how a store is opened.
@@ -29,6 +30,8 @@ type Options struct {
 	Base string
 	// Create makes the folder of a file URL when it is absent. Buckets in a cloud are never made. Ignored with ReadOnly.
 	Create bool
+	// MaxRate limits the bytes per second to and from the store, together. 0 is no limit.
+	MaxRate int64
 }
 
 // Open opens the store at rawURL. docs/stores.md lists the forms. An absent folder or bucket is blob.ErrNotFound; what is
@@ -46,6 +49,9 @@ func Open(ctx context.Context, rawURL string, o Options) (blob.Bucket, error) {
 	}
 	if err != nil {
 		return nil, err
+	}
+	if o.MaxRate > 0 {
+		b = throttle.New(b, o.MaxRate) // inside of retry: what is sent again counts again
 	}
 	b = retry.New(b)
 	if o.ReadOnly {

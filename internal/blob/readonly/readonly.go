@@ -13,7 +13,10 @@ import (
 // Bucket reads through and refuses Put, Create and Delete with blob.ErrReadOnly without asking the bucket inside.
 type Bucket struct{ blob.Bucket }
 
-var _ blob.Bucket = Bucket{}
+var _ interface {
+	blob.Bucket
+	blob.Guarded
+} = Bucket{}
 
 // New wraps inner. Closing the result closes inner.
 func New(inner blob.Bucket) Bucket { return Bucket{inner} }
@@ -26,6 +29,9 @@ func (Bucket) Create(_ context.Context, name string, _ []byte) error { return re
 
 // Delete refuses, also when the object is absent.
 func (Bucket) Delete(_ context.Context, name string) error { return refuse("delete", name) }
+
+// Guards asks the bucket inside.
+func (b Bucket) Guards(ctx context.Context) (blob.Guards, error) { return blob.GuardsOf(ctx, b.Bucket) }
 
 func refuse(op, name string) error {
 	return &blob.Error{Op: op, Name: name, Kind: blob.ErrReadOnly}

@@ -28,7 +28,10 @@ const (
 // Bucket tries again. Safe for concurrent use when the bucket inside is.
 type Bucket struct{ inner blob.Bucket }
 
-var _ blob.Bucket = (*Bucket)(nil)
+var _ interface {
+	blob.Bucket
+	blob.Guarded
+} = (*Bucket)(nil)
 
 // New wraps inner. Closing the result closes inner.
 func New(inner blob.Bucket) *Bucket { return &Bucket{inner: inner} }
@@ -104,6 +107,11 @@ func (b *Bucket) List(ctx context.Context, prefix string, fn func(blob.Info) err
 // Delete tries again as it is.
 func (b *Bucket) Delete(ctx context.Context, name string) error {
 	return do(ctx, func(int) error { return b.inner.Delete(ctx, name) })
+}
+
+// Guards tries again.
+func (b *Bucket) Guards(ctx context.Context) (blob.Guards, error) {
+	return value(ctx, func() (blob.Guards, error) { return blob.GuardsOf(ctx, b.inner) })
 }
 
 // Close closes the bucket inside.

@@ -1,4 +1,4 @@
-package s3server
+package toolserver
 
 import (
 	"os/exec"
