@@ -27,3 +27,20 @@ func ParseBytes(s string) (int64, error) {
 	}
 	return int64(n * unit), nil
 }
+
+// ParseRate reads an amount of data per second, such as "50MiB/s", into bytes per second. Rates below MinRate are errors: a
+// number without its unit is the usual reason.
+func ParseRate(s string) (int64, error) {
+	amount, ok := strings.CutSuffix(s, "/s")
+	n, err := ParseBytes(strings.TrimSpace(amount))
+	switch {
+	case !ok || err != nil:
+		return 0, fmt.Errorf("%q is not a rate; write for example 500kB/s, 50MiB/s or 1GiB/s", s)
+	case n < MinRate:
+		return 0, fmt.Errorf("%q is less than 1KiB/s, too slow for anything to end", s)
+	}
+	return n, nil
+}
+
+// MinRate is the least rate, in bytes per second.
+const MinRate = 1 << 10

@@ -72,6 +72,34 @@ func TestParseBytes(t *testing.T) {
 	}
 }
 
+func TestParseRate(t *testing.T) {
+	for in, want := range map[string]int64{"50MiB/s": 50 << 20, "1KiB/s": 1024, "1.5 MB/s": 1_500_000, "1GB /s": 1e9, "4096/s": 4096, "4096B/s": 4096} {
+		if got, err := policy.ParseRate(in); err != nil || got != want {
+			t.Errorf("%s: got %d, %v; want %d", in, got, err, want)
+		}
+	}
+	for _, in := range []string{"", "/s", "50MiB", "50MiB/m", "50MiB/s/s", "-1MB/s", "0B/s", "1023/s", "10Mbit/s", "1PB/S", "s", "9999999999TB/s"} {
+		if got, err := policy.ParseRate(in); err == nil {
+			t.Errorf("%q: got %d, want an error", in, got)
+		}
+	}
+}
+
+func FuzzRate(f *testing.F) {
+	for _, s := range []string{"50MiB/s", "1.5 MB/s", "4096/s", "/s", "1e9B/s", "0.1/s"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		n, err := policy.ParseRate(s)
+		if err != nil {
+			return
+		}
+		if again, err := policy.ParseRate(fmt.Sprintf("%d/s", n)); n < policy.MinRate || err != nil || again != n {
+			t.Fatalf("%q is %d, read again %d, %v", s, n, again, err)
+		}
+	})
+}
+
 func TestSecretHidesItsValue(t *testing.T) {
 	s := policy.NewSecret(`env("PW")`, func() (string, error) { return "hunter2", nil })
 	src := policy.PostgresSource{Password: s}
@@ -117,8 +145,8 @@ func TestMethodAndRank(t *testing.T) {
 	if (policy.Backup{}).Method() != "files" || (policy.Backup{Logical: &policy.Logical{}}).Method() != "logical" {
 		t.Error("method")
 	}
-	got := []int{policy.VerifyNone.Rank(), policy.VerifyAdded.Rank(), policy.VerifyStored.Rank(), policy.VerifyRead.Rank(), policy.VerifyLevel("x").Rank()}
-	if diff := cmp.Diff([]int{0, 1, 2, 3, -1}, got); diff != "" {
+	got := []int{policy.VerifyNone.Rank(), policy.VerifyAdded.Rank(), policy.VerifyStored.Rank(), policy.VerifyRead.Rank(), policy.VerifyRestore.Rank(), policy.VerifyLevel("x").Rank()}
+	if diff := cmp.Diff([]int{0, 1, 2, 3, 4, -1}, got); diff != "" {
 		t.Errorf("ranks (-want +got):\n%s", diff)
 	}
 }

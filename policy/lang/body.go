@@ -2,6 +2,7 @@ package lang
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
@@ -12,6 +13,7 @@ type node struct {
 	schema   *Block
 	address  string // store.primary; of the outermost block
 	context  string // `store "primary"`
+	name     string // the last label of an inner block
 	declared hcl.Range
 	end      hcl.Range // where a missing argument would go
 	attrs    map[string]*hcl.Attribute
@@ -65,7 +67,12 @@ func (c *config) decode(schema *Block, block *hcl.Block, address, context string
 			c.report.error(n.at(b.DefRange), "duplicate_block", fmt.Sprintf("Duplicate %s block", b.Type),
 				fmt.Sprintf("At most one is allowed here; the first is at %s. Merge the two.", where(n.blocks[b.Type][0].declared)))
 		default:
-			n.blocks[b.Type] = append(n.blocks[b.Type], c.decode(s, b, address, context))
+			sub := c.decode(s, b, address, context)
+			if s.Named {
+				sub.name = b.Labels[0]
+				c.goodName(b, sub.at(b.DefRange))
+			}
+			n.blocks[b.Type] = append(n.blocks[b.Type], sub)
 		}
 	}
 	if !c.broken {
@@ -78,12 +85,12 @@ func (c *config) decode(schema *Block, block *hcl.Block, address, context string
 func (c *config) requireParts(n *node) {
 	for _, a := range n.schema.Attributes {
 		if a.Required && n.attrs[a.Name] == nil && !n.meant[a.Name] {
-			c.report.error(n.at(n.declared), "missing_argument", fmt.Sprintf("Missing argument %s", a.Name), fmt.Sprintf("A %s block needs it: %s", headerWords(n.schema), a.Doc))
+			c.report.error(n.at(n.declared), "missing_argument", fmt.Sprintf("Missing argument %s", a.Name), fmt.Sprintf("%s block needs it: %s", withArticle(headerWords(n.schema)), a.Doc))
 		}
 	}
 	for _, b := range n.schema.Blocks {
 		if b.Required && len(n.blocks[b.Type]) == 0 && !n.meant[b.Type] {
-			c.report.error(n.at(n.declared), "missing_block", fmt.Sprintf("Missing %s block", b.Type), sentences(fmt.Sprintf("A %s block needs one: %s", headerWords(n.schema), b.Doc), requiredHint(b.Type)))
+			c.report.error(n.at(n.declared), "missing_block", fmt.Sprintf("Missing %s block", b.Type), sentences(fmt.Sprintf("%s block needs one: %s", withArticle(headerWords(n.schema)), b.Doc), requiredHint(b.Type)))
 		}
 	}
 }
@@ -100,6 +107,14 @@ func headerWords(s *Block) string {
 		return fmt.Sprintf("%s %q", s.Type, s.Kind)
 	}
 	return s.Type
+}
+
+// withArticle begins a sentence about one of a kind.
+func withArticle(words string) string {
+	if strings.ContainsRune("aeiou", rune(words[0])) {
+		return "An " + words
+	}
+	return "A " + words
 }
 
 func (c *config) unavailable(at place, what string) {
@@ -152,9 +167,9 @@ func (c *config) unknownArgument(n *node, name string, rng hcl.Range) {
 	}
 	detail := didYouMean(name, n.schema.names(), "")
 	if name == "for_each" {
-		detail = "for_each is for source and backup blocks."
+		detail = "for_each is for source, backup and check blocks."
 	}
-	c.report.error(n.at(rng), "unknown_argument", fmt.Sprintf("Unknown argument %s", name), sentences(fmt.Sprintf("A %s block has no argument of this name.", headerWords(n.schema)), detail))
+	c.report.error(n.at(rng), "unknown_argument", fmt.Sprintf("Unknown argument %s", name), sentences(fmt.Sprintf("%s block has no argument of this name.", withArticle(headerWords(n.schema))), detail))
 }
 
 // note remembers that something stands here under an unknown name or in the wrong form.
@@ -170,7 +185,7 @@ func (c *config) unknownBlock(n *node, typ string, rng hcl.Range) {
 		c.report.error(n.at(rng), "argument_as_block", fmt.Sprintf("%s is an argument", typ), fmt.Sprintf("Write %s = …, with an equals sign and without a block.", typ))
 		return
 	}
-	c.report.error(n.at(rng), "unknown_block", fmt.Sprintf("Unknown block %s", typ), sentences(fmt.Sprintf("A %s block has no block of this type.", headerWords(n.schema)), didYouMean(typ, n.schema.names(), "")))
+	c.report.error(n.at(rng), "unknown_block", fmt.Sprintf("Unknown block %s", typ), sentences(fmt.Sprintf("%s block has no block of this type.", withArticle(headerWords(n.schema))), didYouMean(typ, n.schema.names(), "")))
 }
 
 // where writes a position as compilers do.

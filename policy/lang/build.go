@@ -47,6 +47,8 @@ func (b *builder) build() {
 		}
 	}
 	b.checkStores(objects)
+	b.history()
+	b.houseRules()
 }
 
 func (b *builder) settings(o *object) policy.Settings {
@@ -57,8 +59,15 @@ func (b *builder) settings(o *object) policy.Settings {
 }
 
 func (b *builder) store(o *object) policy.Store {
-	s := policy.Store{Address: o.address, URL: o.text("url")}
+	s := policy.Store{
+		Address: o.address, URL: o.text("url"), Versioning: o.flag("versioning"), ObjectLock: o.flag("object_lock"),
+		Capacity: o.amount("capacity"), MaxRate: o.rate("max_rate"), PruneGrace: o.span("prune_grace"),
+	}
 	b.checkURL(o, "url")
+	b.checkLimits(o, s)
+	if s.PruneGrace == policy.DefaultPruneGrace {
+		s.PruneGrace = 0 // written or not, it is the same store
+	}
 	if enc := o.block("encryption"); enc != nil {
 		s.Encryption = policy.Encryption{None: enc.flag("none"), Recipients: enc.texts("recipients"), Writers: enc.texts("writers")}
 		b.checkEncryption(enc)
@@ -94,8 +103,8 @@ func (b *builder) retention(o *object) policy.Retention {
 
 func (b *builder) backup(o *object) policy.Backup {
 	p := policy.Backup{
-		Address: o.address, Source: o.reference("source"), Store: o.reference("store"), Retention: o.reference("retention"),
-		Compression: policy.Compression(o.text("compression")), Verify: policy.Verify{After: policy.VerifyStored},
+		Address: o.address, Source: o.reference("source"), Store: o.reference("store"), Copies: o.references("copies"), Retention: o.reference("retention"),
+		MaxRate: o.rate("max_rate"), Compression: policy.Compression(o.text("compression")), Verify: policy.Verify{After: policy.VerifyStored},
 	}
 	if s := o.block("schedule"); s != nil {
 		p.Schedule = &policy.Schedule{Cron: s.text("cron"), Every: s.span("every"), Timezone: s.text("timezone"), Jitter: s.span("jitter"), Paused: s.flag("paused")}
@@ -107,7 +116,7 @@ func (b *builder) backup(o *object) policy.Backup {
 		p.Logical = &policy.Logical{Databases: s.texts("databases"), ExcludeDatabases: s.texts("exclude_databases"), Tables: s.texts("tables"), ExcludeTables: s.texts("exclude_tables")}
 	}
 	if s := o.block("verify"); s != nil {
-		p.Verify.After = policy.VerifyLevel(s.text("after"))
+		p.Verify = b.verify(s, b.set.Sources[p.Source].Kind)
 	}
 	b.checkBackup(o, p)
 	return p
@@ -158,6 +167,24 @@ func (o *object) span(name string) policy.Duration {
 	return d
 }
 
+// amount is an amount of data in bytes.
+func (o *object) amount(name string) int64 {
+	n, err := policy.ParseBytes(o.text(name))
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// rate is an amount of data per second in bytes.
+func (o *object) rate(name string) int64 {
+	n, err := policy.ParseRate(o.text(name))
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
 // texts returns the known elements of a list.
 func (o *object) texts(name string) []string {
 	if !o.known(name) {
@@ -173,7 +200,23 @@ func (o *object) texts(name string) []string {
 }
 
 func (o *object) reference(name string) string {
-	v := o.values[name]
+	return addressIn(o.values[name])
+}
+
+// references returns the addresses in a list of references; the empty text for one that is not known.
+func (o *object) references(name string) []string {
+	if !o.known(name) {
+		return nil
+	}
+	var out []string
+	for it := o.values[name].ElementIterator(); it.Next(); {
+		_, v := it.Element()
+		out = append(out, addressIn(v))
+	}
+	return out
+}
+
+func addressIn(v cty.Value) string {
 	if v == cty.NilVal || !v.IsKnown() || v.IsNull() || !v.Type().IsObjectType() {
 		return ""
 	}
@@ -213,7 +256,10 @@ func (b *builder) explained(at place) place {
 	if at.node == nil || at.expr != nil {
 		return at
 	}
-	for _, a := range at.node.attrs {
+	for name, a := range at.node.attrs {
+		if s := at.node.schema.attribute(name); s != nil && s.Type == TypeAddress {
+			continue // it stands for itself
+		}
 		r := a.Expr.Range()
 		if r.Start.Byte <= at.rng.Start.Byte && at.rng.End.Byte <= r.End.Byte && r.Filename == at.rng.Filename {
 			at.expr, at.ctx = a.Expr, b.eval.contextOf(a.Expr, at.address)

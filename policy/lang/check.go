@@ -19,6 +19,16 @@ func (s *Attribute) check(v cty.Value) (summary, detail string) {
 		if _, err := policy.ParseDuration(v.AsString()); err != nil {
 			return fmt.Sprintf("%s is not a duration", s.Name), "Write a number and a unit, such as 90s, 15m, 36h, 7d or 2w."
 		}
+	case TypeBytes:
+		if n, err := policy.ParseBytes(v.AsString()); err != nil {
+			return fmt.Sprintf("%s is not an amount of data", s.Name), "Write a number and a unit, such as 100MB, 500GiB or 1.5TiB."
+		} else if n == 0 {
+			return fmt.Sprintf("%s is zero", s.Name), "Leave it out if there is no limit."
+		}
+	case TypeRate:
+		if _, err := policy.ParseRate(v.AsString()); err != nil {
+			return fmt.Sprintf("Bad %s", s.Name), fmt.Sprintf("%s. Leave it out if there is no limit.", err)
+		}
 	case TypeStrings:
 		for it := v.ElementIterator(); it.Next(); {
 			if _, el := it.Element(); el.IsNull() || el.AsString() == "" {
@@ -44,8 +54,6 @@ func (s *Attribute) checkInt(f *big.Float) (summary, detail string) {
 
 func (s *Attribute) checkText(text string) (summary, detail string) {
 	switch {
-	case slices.Contains(s.EnumLater, text):
-		return fmt.Sprintf("%s = %q is not available in this version", s.Name, text), fmt.Sprintf("Use %s.", either(quoted(s.Enum)))
 	case len(s.Enum) > 0 && !slices.Contains(s.Enum, text):
 		hint := fmt.Sprintf("Use %s.", either(quoted(s.Enum)))
 		if n := nearest(text, s.Enum); n != "" {

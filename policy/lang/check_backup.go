@@ -13,6 +13,7 @@ import (
 func (b *builder) checkBackup(o *object, p policy.Backup) {
 	src, store := b.set.Sources[p.Source], b.set.Stores[p.Store]
 	b.checkMethod(o, p, src)
+	b.checkCopies(o, p)
 	if p.Store != "" && p.Source != "" {
 		b.checkOverlap(o, src, store)
 	}
@@ -42,11 +43,28 @@ func (b *builder) checkMethod(o *object, p policy.Backup, src policy.Source) {
 	}
 }
 
+// checkCopies wants each copy in a store of its own.
+func (b *builder) checkCopies(o *object, p policy.Backup) {
+	seen := map[string]bool{p.Store: true}
+	for i, address := range p.Copies {
+		at := o.atElement("copies", i)
+		switch {
+		case address == "":
+		case address == p.Store:
+			b.error(at, "copies", fmt.Sprintf("%s is the store itself", address), "Every restore point is there already; a copy goes to another store. Remove it from copies.")
+		case seen[address]:
+			b.error(at, "copies", fmt.Sprintf("%s stands in copies twice", address), "Remove one of the two.")
+		}
+		seen[address] = true
+	}
+}
+
+// checkVerify finds a retention that never comes to anything: without a newer verified point nothing expires.
 func (b *builder) checkVerify(o *object, p policy.Backup) {
-	if p.Verify.After != policy.VerifyNone || b.set.Retentions[p.Retention].MinVerified == 0 {
+	if p.Verify.After != policy.VerifyNone || p.Retention == "" || p.Verify.Restore != nil && p.Verify.Restore.Every > 0 || o.node.flawed {
 		return
 	}
-	b.warn(o.block("verify").at("after"), "never_verified", "No copy is ever verified", fmt.Sprintf("%s has min_verified = %d, which holds back every expiry until copies are verified. Use after = \"stored\" or \"read\".", p.Retention, b.set.Retentions[p.Retention].MinVerified))
+	b.warn(o.block("verify").at("after"), "never_verified", "No copy is ever verified", fmt.Sprintf("%s holds back every expiry until a newer restore point was verified, which only `holdfast verify` by hand would do. Use after = \"stored\" or \"read\".", p.Retention))
 }
 
 func (b *builder) checkUnscheduled(o *object) {

@@ -35,15 +35,18 @@ func (b *builder) checkFiles(o *object) {
 // checkGlobs checks patterns; relative ones may not leave the root.
 func (b *builder) checkGlobs(o *object, name string, paths bool) {
 	for i, pattern := range o.texts(name) {
-		at := o.atElement(name, i)
-		switch {
-		case !doublestar.ValidatePattern(pattern):
-			b.error(at, "glob", fmt.Sprintf("Bad pattern %s", quoteShort(pattern)), "Brackets and braces must be closed; \\ takes the meaning from the next character.")
-		case paths && strings.HasPrefix(pattern, "/"):
-			b.error(at, "glob", fmt.Sprintf("Pattern %s starts with /", quoteShort(pattern)), fmt.Sprintf("Patterns are relative to root: write %s.", quoteShort(strings.TrimLeft(pattern, "/"))))
-		case paths && (pattern == ".." || strings.HasPrefix(pattern, "../") || strings.Contains(pattern, "/../") || strings.HasSuffix(pattern, "/..")):
-			b.error(at, "glob", fmt.Sprintf("Pattern %s leaves the root", quoteShort(pattern)), "Patterns are relative to root and stay below it. Use a source of its own for another folder.")
-		}
+		b.checkGlob(o.atElement(name, i), pattern, paths)
+	}
+}
+
+func (b *builder) checkGlob(at place, pattern string, paths bool) {
+	switch {
+	case !doublestar.ValidatePattern(pattern):
+		b.error(at, "glob", fmt.Sprintf("Bad pattern %s", quoteShort(pattern)), "Brackets and braces must be closed; \\ takes the meaning from the next character.")
+	case paths && strings.HasPrefix(pattern, "/"):
+		b.error(at, "glob", fmt.Sprintf("Pattern %s starts with /", quoteShort(pattern)), fmt.Sprintf("Patterns are relative to root: write %s.", quoteShort(strings.TrimLeft(pattern, "/"))))
+	case paths && (pattern == ".." || strings.HasPrefix(pattern, "../") || strings.Contains(pattern, "/../") || strings.HasSuffix(pattern, "/..")):
+		b.error(at, "glob", fmt.Sprintf("Pattern %s leaves the root", quoteShort(pattern)), "Patterns are relative to root and stay below it. Use a source of its own for another folder.")
 	}
 }
 
@@ -58,7 +61,10 @@ func (b *builder) checkRetention(o *object, r policy.Retention) {
 			return // it cannot be told
 		}
 	}
-	if r.Last+r.Hourly+r.Daily+r.Weekly+r.Monthly+r.Yearly > 0 || r.Within > 0 {
+	if most := r.Last + r.Hourly + r.Daily + r.Weekly + r.Monthly + r.Yearly; most > 0 || r.Within > 0 {
+		if r.Within == 0 && r.MinVerified > most {
+			b.warn(o.at("min_verified"), "floor_above_rules", "min_verified keeps more than the rules", fmt.Sprintf("The rules together keep at most %s; the floor holds %d. Give a rule that keeps as many, or lower min_verified.", count(most, "restore point"), r.MinVerified))
+		}
 		return
 	}
 	b.error(place{rng: o.node.declared, node: o.node, address: o.address}, "keeps_nothing", "The retention keeps nothing", fmt.Sprintf("Every restore point would expire. Give at least one of %s a value above zero.", either(rules)))

@@ -6,9 +6,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"filippo.io/age"
 	"github.com/hashicorp/go-version"
+
+	"github.com/holdfast-io/holdfast/policy"
 )
 
 // schemes are the kinds of bucket.
@@ -128,15 +131,45 @@ func (b *builder) checkStores(objects []*object) {
 		if o.schema.Type != "store" || !o.known("url") {
 			continue
 		}
-		key := strings.TrimRight(o.text("url"), "/")
-		if path, ok := b.filePath(key); ok {
-			key = path
-		}
+		key := b.sameAs(o.text("url"))
 		if first := byURL[key]; first != nil {
 			b.error(o.at("url"), "same_store", fmt.Sprintf("%s and %s are the same place", first.address, o.address), "Each store needs a place of its own. Use one store block, or another prefix.")
 			continue
 		}
 		byURL[key] = o
+	}
+}
+
+// sameAs brings a bucket URL into a form in which two of one place are equal. Parameters that may lead elsewhere (another
+// endpoint, account or profile) count; how the place is reached does not.
+func (b *builder) sameAs(text string) string {
+	if path, ok := b.filePath(text); ok {
+		return filepath.Clean(path)
+	}
+	u, err := url.Parse(text)
+	if err != nil {
+		return text
+	}
+	q := u.Query()
+	for _, name := range []string{"region", "use_path_style", "s3ForcePathStyle", "accelerate", "dualstack", "fips", "ssetype", "kmskeyid"} {
+		q.Del(name)
+	}
+	return u.Scheme + "://" + strings.ToLower(u.Host) + "/" + strings.Trim(u.Path, "/") + "?" + q.Encode()
+}
+
+// minGrace is the shortest time between condemning and deleting: a writer that relies on a pack must have seen the marker.
+const minGrace = policy.Duration(time.Hour)
+
+// tinyCapacity is what no store is meant to stay below: a number that lost its unit is.
+const tinyCapacity = 1 << 20
+
+// checkLimits checks the amounts and times of a store.
+func (b *builder) checkLimits(o *object, s policy.Store) {
+	if o.known("capacity") && s.Capacity > 0 && s.Capacity < tinyCapacity {
+		b.warn(o.at("capacity"), "capacity", "The capacity is tiny", fmt.Sprintf("It is %s. Is a unit missing, such as GiB?", count(int(s.Capacity), "byte")))
+	}
+	if o.known("prune_grace") && s.PruneGrace < minGrace {
+		b.error(o.at("prune_grace"), "prune_grace", "prune_grace is too short", fmt.Sprintf("It is %s; the least is %s. A running backup that relies on a pack needs this time to notice that it was condemned.", s.PruneGrace, minGrace))
 	}
 }
 

@@ -18,6 +18,8 @@ type config struct {
 	broken  bool // a file's syntax is wrong: what is not found may stand in the part that could not be read
 
 	settings *node
+	rules    []*node                   // check blocks
+	history  []*node                   // moved and removed blocks
 	nodes    map[string]*node          // blocks by name, variables included
 	locals   map[string]*hcl.Attribute // by name without "local."
 	localsIn map[string]*node
@@ -135,11 +137,26 @@ func (c *config) addBlock(b *hcl.Block) {
 		c.addLocals(n)
 	case "variable":
 		c.declare("var."+b.Labels[0], n)
+	case "check":
+		c.addRule(n)
+	case "moved", "removed":
+		c.history = append(c.history, n)
 	default:
 		if schema.Named {
 			c.declare(address, n)
 		}
 	}
+}
+
+// addRule declares a house rule. Nothing refers to it, so that it is no name.
+func (c *config) addRule(n *node) {
+	for _, first := range c.rules {
+		if first.address == n.address {
+			c.report.error(n.at(n.declared), "duplicate", fmt.Sprintf("Duplicate %s", n.address), fmt.Sprintf("It is already declared at %s. Rename one of the two.", where(first.declared)))
+			return
+		}
+	}
+	c.rules = append(c.rules, n)
 }
 
 // goodName reports names that could not be referred to.

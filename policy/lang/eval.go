@@ -255,16 +255,19 @@ func (o *object) value() cty.Value {
 		m[name] = v
 	}
 	for _, b := range o.schema.Blocks {
-		if b.Repeatable || b.Unavailable {
-			continue
+		if !b.Repeatable && !b.Unavailable {
+			m[b.Type] = o.inner(b.Type).plain()
 		}
-		sub := &object{schema: o.schema.block(b.Type)}
-		if len(o.blocks[b.Type]) > 0 {
-			sub = o.blocks[b.Type][0]
-		}
-		m[b.Type] = sub.plain()
 	}
 	return cty.ObjectVal(m)
+}
+
+// inner is the first block of a type, or an empty one.
+func (o *object) inner(typ string) *object {
+	if list := o.blocks[typ]; len(list) > 0 {
+		return list[0]
+	}
+	return &object{schema: o.schema.block(typ)}
 }
 
 // plain is the value of an inner block.
@@ -276,6 +279,11 @@ func (o *object) plain() cty.Value {
 			m[s.Name] = v
 		} else {
 			m[s.Name] = s.absent()
+		}
+	}
+	for _, b := range o.schema.Blocks {
+		if !b.Repeatable && !b.Unavailable {
+			m[b.Type] = o.inner(b.Type).plain()
 		}
 	}
 	return cty.ObjectVal(m)

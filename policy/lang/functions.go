@@ -41,7 +41,7 @@ var pure = map[string]function.Function{
 
 	"basename": pathFunc(basename), "dirname": pathFunc(dirname), "timeadd": stdlib.TimeAddFunc,
 
-	"bytes": bytesFunc, "duration": durationFunc,
+	"bytes": bytesFunc, "duration": durationFunc, "seconds": secondsFunc,
 }
 
 // functions are all functions, with those that look outside bound to this evaluator.
@@ -74,6 +74,7 @@ var functionDocs = map[string]string{
 	"file":         "`file(\"path\")`: the text of a file, relative to the policy's folder. In a sensitive argument it is read only when the secret is used.",
 	"duration":     "`duration(\"36h\")`: checks a duration and writes it in its shortest form, such as `\"7d\"` for `\"168h\"`.",
 	"bytes":        "`bytes(\"10GiB\")`: the number of bytes. Units: B, kB, MB, GB, TB, PB and KiB, MiB, GiB, TiB, PiB.",
+	"seconds":      "`seconds(\"36h\")`: the number of seconds of a duration, to compare by.",
 	"sensitive":    "Marks a value as secret.",
 	"nonsensitive": "Says that a value is no secret, so that it may stand in any argument.",
 	"pathexpand":   "Replaces a leading `~` by the home folder.",

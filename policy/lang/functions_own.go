@@ -28,6 +28,16 @@ var bytesFunc = function.New(&function.Spec{
 	},
 })
 
+var secondsFunc = function.New(&function.Spec{
+	Params:       []function.Parameter{{Name: "text", Type: cty.String}},
+	Type:         function.StaticReturnType(cty.Number),
+	RefineResult: notNull,
+	Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
+		d, err := policy.ParseDuration(args[0].AsString())
+		return cty.NumberFloatVal(d.Std().Seconds()), err
+	},
+})
+
 // quickTo is stdlib's conversion to a list or a set of anything, without its comparison of all pairs of element types where
 // all are the same primitive: that takes seconds for ten thousand names.
 func quickTo(of func(cty.Type) cty.Type, build func([]cty.Value) cty.Value) function.Function {

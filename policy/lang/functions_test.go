@@ -24,6 +24,8 @@ var functionCases = []struct{ expr, want string }{
 	{`base64encode("hi")`, `"aGk="`},
 	{`basename("/a/b.txt")`, `"b.txt"`},
 	{`bytes("10GiB")`, `10737418240`},
+	{`seconds("1d12h")`, `129600`},
+	{`seconds("90ms") < 1`, `true`},
 	{`bytes("1.5 kB")`, `1500`},
 	{`can(local)`, `false`},
 	{`ceil(1.2)`, `2`},
@@ -168,6 +170,7 @@ func TestFunctionErrors(t *testing.T) {
 	for _, c := range []struct{ expr, want string }{
 		{`base64decode("?")`, "the argument is not base64"},
 		{`base64decode("/w==")`, "what the argument decodes to is not text"},
+		{`seconds("one day")`, `is not a duration`},
 		{`bytes("ten")`, `"ten" is not an amount of data`},
 		{`bytes("1e30TB")`, `is not an amount of data`},
 		{`duration("soon")`, `"soon" is not a duration`},

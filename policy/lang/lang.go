@@ -81,6 +81,9 @@ func (c *config) ranges(e *evaluator) map[string]diag.Range {
 	for _, o := range e.allObjects() {
 		out[o.address] = toRange(o.node.declared)
 	}
+	for _, n := range c.rules {
+		out[n.address] = toRange(n.declared)
+	}
 	return out
 }
 

@@ -44,11 +44,21 @@ holdfast {
   identity         = "key.txt"
 }
 store "primary" {
-  url = "s3://acme/${var.environment}?region=eu-central-1"
+  url         = "s3://acme/${var.environment}?region=eu-central-1"
+  versioning  = true
+  object_lock = true
+  capacity    = "500GiB"
+  max_rate    = "50MiB/s"
+  prune_grace = "36h"
   encryption {
     recipients = [local.key]
     writers    = [local.key]
   }
+}
+store "offsite" {
+  url         = "gs://acme/${var.environment}"
+  prune_grace = "24h"
+  encryption { recipients = [local.key] }
 }
 variable "environment" { default = "production" }
 locals { key = "` + recipient + `" }
@@ -98,7 +108,45 @@ backup "app" {
     tables            = ["public.*"]
     exclude_tables    = ["audit.*"]
   }
-  verify { after = "read" }
+  max_rate = "1MB/s"
+  copies   = [store.offsite]
+  verify {
+    after = "restore"
+    restore {
+      every  = "7d"
+      server = env("SCRATCH")
+      check "documents" {
+        query    = "select count(*) from documents"
+        database = "app"
+        expect   = self.value > 0
+      }
+    }
+  }
+}
+moved {
+  from = backup.older
+  to   = backup.old
+}
+moved {
+  from = backup.old
+  to   = backup.app
+}
+moved {
+  from = backup.folder
+  to   = backup.tenant
+}
+removed {
+  from    = backup.legacy
+  destroy = true
+}
+removed { from = backup.folder["asia"] }
+check "copied" {
+  for_each = backup
+  severity = "warning"
+  assert {
+    condition     = each.value.objective.rpo == null || length(each.value.copies) > 0
+    error_message = "x"
+  }
 }
 backup "tenant" {
   for_each = source.files.tenant
@@ -128,7 +176,8 @@ func TestLoadEverything(t *testing.T) {
 		Stores: map[string]policy.Store{"store.primary": {
 			Address: "store.primary", URL: "s3://acme/production?region=eu-central-1",
 			Encryption: policy.Encryption{Recipients: []string{recipient}, Writers: []string{recipient}},
-		}},
+			Versioning: true, ObjectLock: true, Capacity: 500 << 30, MaxRate: 50 << 20, PruneGrace: 36 * 3600e9,
+		}, "store.offsite": {Address: "store.offsite", URL: "gs://acme/production", Encryption: policy.Encryption{Recipients: []string{recipient}}}},
 		Sources: map[string]policy.Source{
 			"source.postgres.app": {Address: "source.postgres.app", Kind: policy.KindPostgres, Postgres: &policy.PostgresSource{
 				Host: "db", Port: 5433, User: "backup", Database: "app", SSLMode: "verify-full", Password: policy.NewSecret(`env("PW")`, nil),
@@ -146,15 +195,30 @@ func TestLoadEverything(t *testing.T) {
 				Schedule:    &policy.Schedule{Cron: "15 */6 * * *", Timezone: "Europe/Berlin", Jitter: 300e9},
 				Compression: policy.CompressionBetter, Objective: policy.Objective{RPO: 8 * 3600e9, RTO: 4 * 3600e9},
 				Logical: &policy.Logical{Databases: []string{"app"}, ExcludeDatabases: []string{"app_old"}, Tables: []string{"public.*"}, ExcludeTables: []string{"audit.*"}},
-				Verify:  policy.Verify{After: policy.VerifyRead},
+				MaxRate: 1_000_000, Copies: []string{"store.offsite"},
+				Verify: policy.Verify{After: policy.VerifyRestore, Restore: &policy.Rehearsal{
+					Every: 7 * 24 * 3600e9, Server: policy.NewSecret(`env("SCRATCH")`, nil),
+					Checks: []policy.Check{{Name: "documents", Query: "select count(*) from documents", Database: "app", Expect: policy.NewCondition("self.value > 0", nil)}},
+				}},
 			},
 			`backup.tenant["eu"]`: tenant("eu"),
 			`backup.tenant["us"]`: tenant("us"),
 		},
+		Moved: []policy.Moved{
+			{From: "backup.older", To: "backup.app"}, {From: "backup.old", To: "backup.app"},
+			{From: `backup.folder["eu"]`, To: `backup.tenant["eu"]`}, {From: `backup.folder["us"]`, To: `backup.tenant["us"]`},
+		},
+		Removed: []policy.Removed{{From: "backup.legacy", Destroy: true}, {From: `backup.folder["asia"]`}},
+		Checks: []policy.HouseCheck{
+			{Address: `check.copied["backup.app"]`, Severity: "warning", Status: "pass"},
+			{Address: `check.copied["backup.tenant[\"eu\"]"]`, Severity: "warning", Status: "pass"},
+			{Address: `check.copied["backup.tenant[\"us\"]"]`, Severity: "warning", Status: "pass"},
+		},
 		Text: []byte("# ---- main.hf.hcl\n" + everything),
 	}
 	byRef := cmp.Comparer(func(a, b *policy.Secret) bool { return (a == nil) == (b == nil) && (a == nil || a.Ref() == b.Ref()) })
-	if diff := cmp.Diff(want, res.Set, byRef); diff != "" {
+	byText := cmp.Comparer(func(a, b policy.Condition) bool { return a.Text() == b.Text() })
+	if diff := cmp.Diff(want, res.Set, byRef, byText); diff != "" {
 		t.Errorf("set (-want +got):\n%s", diff)
 	}
 	name := filepath.Join(dir, "main.hf.hcl")
@@ -165,7 +229,7 @@ func TestLoadEverything(t *testing.T) {
 	if diff := cmp.Diff(wantRange, res.Ranges["store.primary"]); diff != "" {
 		t.Errorf("range (-want +got):\n%s", diff)
 	}
-	if _, ok := res.Ranges[`backup.tenant["eu"]`]; !ok || len(res.Ranges) != 8 {
+	if _, ok := res.Ranges[`backup.tenant["eu"]`]; !ok || len(res.Ranges) != 10 {
 		t.Errorf("ranges: %v", res.Ranges)
 	}
 }

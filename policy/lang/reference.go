@@ -111,13 +111,11 @@ func facts(a Attribute) []string {
 		add("*Secret.*")
 	}
 	if a.Reference != "" {
-		add("Refers to a `%s`.", a.Reference)
+		noun := map[bool]string{false: "a `%s`", true: "`%s` blocks"}[a.Type == TypeReferences]
+		add("Refers to "+noun+".", a.Reference)
 	}
 	if len(a.Enum) > 0 {
 		add("One of `%s`.", strings.Join(a.Enum, "`, `"))
-	}
-	if len(a.EnumLater) > 0 {
-		add("Not available in this version: `%s`.", strings.Join(a.EnumLater, "`, `"))
 	}
 	if a.Max > 0 {
 		add("From %d to %d.", a.Min, a.Max)

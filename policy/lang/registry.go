@@ -60,8 +60,11 @@ var registry = []Block{
 }`,
 		Attributes: []Attribute{
 			{Name: "url", Type: TypeString, Required: true, Doc: "Bucket URL: `file://` (a relative path is relative to the policy's folder), `s3://`, `gs://`, `azblob://` or `mem://`."},
-			{Name: "versioning", Type: TypeBool, Unavailable: true, Doc: "Whether the bucket's versioning must be on."},
-			{Name: "capacity", Type: TypeBytes, Unavailable: true, Doc: "A plan that would pass it is blocked."},
+			{Name: "versioning", Type: TypeBool, Default: "false", Doc: "The bucket's versioning must be on; drift when it is not."},
+			{Name: "object_lock", Type: TypeBool, Default: "false", Doc: "The bucket's object lock must be on; drift when it is not."},
+			{Name: "capacity", Type: TypeBytes, Doc: "A plan that would pass it is blocked; no limit when absent."},
+			{Name: "max_rate", Type: TypeRate, Doc: "At most this much per second to and from the store, of one process; no limit when absent."},
+			{Name: "prune_grace", Type: TypeDuration, Default: `"24h"`, Doc: "How long a pack that nothing needs stays before it is deleted. At least 1h, so that a writer that slept can still find what it relied on."},
 		},
 		Blocks: []Block{{
 			Type: "encryption", Required: true, Doc: "Who can read the store.",
@@ -154,7 +157,8 @@ var registry = []Block{
 			{Name: "store", Type: TypeReference, Reference: "store", Required: true, Doc: "Where copies go."},
 			{Name: "retention", Type: TypeReference, Reference: "retention", Doc: "How long they stay; for ever when absent."},
 			{Name: "compression", Type: TypeString, Default: `"default"`, Enum: []string{"none", "fast", "default", "better"}, Doc: "How hard to compress."},
-			{Name: "copies", Type: TypeAny, Unavailable: true, Doc: "Further stores."},
+			{Name: "copies", Type: TypeReferences, Reference: "store", Default: "[]", Doc: "Further stores that every restore point is brought to, and verified there."},
+			{Name: "max_rate", Type: TypeRate, Doc: "At most this much per second is read from the source; no limit when absent."},
 			{Name: "impact", Type: TypeString, Unavailable: true, Doc: "How much of production's throughput a backup may cost."},
 		},
 		Blocks: []Block{
@@ -188,11 +192,26 @@ var registry = []Block{
 				Type: "verify", Doc: "How each new copy is proven.",
 				Attributes: []Attribute{
 					{
-						Name: "after", Type: TypeString, Default: `"stored"`, Enum: []string{"none", "stored", "read"}, EnumLater: []string{"restore"},
-						Doc: "`stored` compares the hash of every stored byte and needs no key (bytes that earlier copies share and that were read back in the last 7 days are only looked for: `points` then says `added`); `read` decrypts and decodes everything, each time.",
+						Name: "after", Type: TypeString, Default: `"stored"`, Enum: []string{"none", "stored", "read", "restore"},
+						Doc: "`stored` compares the hash of every stored byte and needs no key (bytes that earlier copies share and that were read back in the last 7 days are only looked for: `points` then says `added`); `read` decrypts and decodes everything, each time; `restore` also brings it back to a scratch place and runs the checks of the `restore` block there.",
 					},
 				},
-				Blocks: []Block{{Type: "restore", Unavailable: true, Doc: "Restore to a scratch server, on its own schedule."}, {Type: "check", Named: true, Repeatable: true, Unavailable: true, Doc: "A query whose answer is checked."}},
+				Blocks: []Block{{
+					Type: "restore", Doc: "Rehearsals: a restore point is brought back to a scratch server or folder, and the checks run there.",
+					Attributes: []Attribute{
+						{Name: "every", Type: TypeDuration, Doc: "The newest restore point is rehearsed when the last good rehearsal is older. Without it only `after = \"restore\"` rehearses."},
+						{Name: "server", Type: TypeString, Sensitive: true, Doc: "PostgreSQL: URL of a server to make a scratch database on; without it a temporary server is started."},
+					},
+					Blocks: []Block{{
+						Type: "check", Named: true, Repeatable: true, Doc: "A question asked of the restored data: a `query` of a database, or the files of a `path`.",
+						Attributes: []Attribute{
+							{Name: "query", Type: TypeString, Doc: "PostgreSQL: `self.value` is the first column of the first row, `self.rows` the number of rows."},
+							{Name: "database", Type: TypeString, Doc: "PostgreSQL: where to ask; the only, or first, database of the restore point when absent."},
+							{Name: "path", Type: TypeString, Doc: "Files: a glob relative to the root; `self.count` and `self.bytes` tell of the files that match."},
+							{Name: "expect", Type: TypeCondition, Required: true, Doc: "True when the answer is good, such as `self.value > 0`. It sees self, variables, locals and functions."},
+						},
+					}},
+				}},
 			},
 			{Type: "physical", Unavailable: true, Doc: "Base backups and WAL."},
 			{Type: "snapshot", Unavailable: true, Doc: "Qdrant snapshots."},
@@ -201,9 +220,52 @@ var registry = []Block{
 	},
 	{Type: "recovery", Named: true, Unavailable: true, Doc: "A recovery plan: steps, checks and drills."},
 	{Type: "notify", Named: true, Unavailable: true, Doc: "Who hears about it."},
-	{Type: "check", Named: true, Unavailable: true, Doc: "House rules."},
-	{Type: "moved", Repeatable: true, Unavailable: true, Doc: "A rename."},
-	{Type: "removed", Repeatable: true, Unavailable: true, Doc: "A policy that is gone."},
+	{
+		Type: "check", Named: true, ForEach: true,
+		Doc: "A house rule, evaluated on the policy at each plan. `backup`, `store`, `source` and `retention` are objects by name; with `for_each = backup` (or one of the others) the rule looks at each of them, instances of a block with for_each included: `each.key` is the address without its type, such as `app` or `postgres.app`, and `each.value` everything it says.",
+		Example: `check "offsite_copy" {
+  for_each = backup
+  severity = "error"
+  assert {
+    condition     = each.value.objective.rpo == null || length(each.value.copies) > 0
+    error_message = "${each.key} promises an RPO but has no second copy."
+  }
+}`,
+		Attributes: []Attribute{
+			{Name: "severity", Type: TypeString, Default: `"error"`, Enum: []string{"error", "warning"}, Doc: "`error` blocks plan and apply (exit 13), `warning` is shown."},
+		},
+		Blocks: []Block{{
+			Type: "assert", Repeatable: true, Required: true, Doc: "What must hold.",
+			Attributes: []Attribute{
+				{Name: "condition", Type: TypeAny, Required: true, Doc: "True when all is well. Durations are texts as written, arguments that are absent null; compare by `seconds(…)` and `bytes(…)`."},
+				{Name: "error_message", Type: TypeAny, Required: true, Doc: "What to tell when it is not."},
+			},
+		}},
+	},
+	{
+		Type: "moved", Repeatable: true,
+		Doc: "A rename: what was applied under one address is declared under another now, and keeps its restore points. Both are of one type. The address of a block with for_each means all of its instances. The block may stay for ever.",
+		Example: `moved {
+  from = backup.nightly
+  to   = backup.app
+}`,
+		Attributes: []Attribute{
+			{Name: "from", Type: TypeAddress, Required: true, Doc: "The old address, which is not declared any more: `backup.a`, `backup.a[\"key\"]`, or the same of a store, source or retention."},
+			{Name: "to", Type: TypeAddress, Required: true, Doc: "The new address, which is declared, or moved on by another block."},
+		},
+	},
+	{
+		Type: "removed", Repeatable: true,
+		Doc: "What becomes of the restore points of a backup that is not declared any more. Without this block they stay for ever.",
+		Example: `removed {
+  from    = backup.legacy
+  destroy = false
+}`,
+		Attributes: []Attribute{
+			{Name: "from", Type: TypeAddress, Required: true, Doc: "The backup's address: `backup.a`, or `backup.a[\"key\"]` for one instance; each instance has a block of its own."},
+			{Name: "destroy", Type: TypeBool, Default: "false", Doc: "`false`: they expire by the retention that was in force. `true`: they are destroyed; the guards of that retention still hold."},
+		},
+	},
 }
 
 // maxCount bounds counts, so that a slip of the keyboard is found and arithmetic stays small.

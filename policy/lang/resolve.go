@@ -49,7 +49,7 @@ func (e *evaluator) resolve(t hcl.Traversal, sc scope, at place) (names []string
 
 func (e *evaluator) resolveEach(t hcl.Traversal, sc scope, at place) bool {
 	if sc.each == nil {
-		e.report.error(at, "each", "each outside of for_each", "each.key and each.value exist only in source and backup blocks that have for_each.")
+		e.report.error(at, "each", "each outside of for_each", "each.key and each.value exist only in source, backup and check blocks that have for_each.")
 		return false
 	}
 	if len(t) > 1 {

@@ -12,8 +12,12 @@ const (
 	TypeInt        Type = "whole number"
 	TypeDuration   Type = "duration"       // "36h", "7d"
 	TypeBytes      Type = "bytes"          // "10GiB"
+	TypeRate       Type = "rate"           // "50MiB/s"
 	TypeStrings    Type = "list of string" // a tuple, list or set of strings
 	TypeReference  Type = "reference"
+	TypeReferences Type = "list of references"
+	TypeAddress    Type = "address"   // of an object that need not exist: never computed
+	TypeCondition  Type = "condition" // over self: computed when there is something to ask
 	TypeAny        Type = "any value"
 	TypeType       Type = "type constraint" // string, list(string), ...
 	TypeCollection Type = "map or set of strings"
@@ -29,7 +33,6 @@ type Attribute struct {
 	Sensitive   bool     `json:"sensitive,omitempty"`
 	Reference   string   `json:"reference,omitempty"` // the block type it refers to
 	Enum        []string `json:"enum,omitempty"`
-	EnumLater   []string `json:"enum_not_available,omitempty"` // known values that this version refuses
 	Min         int      `json:"min,omitempty"`
 	Max         int      `json:"max,omitempty"` // 0: no bound
 	Unavailable bool     `json:"not_available,omitempty"`
@@ -120,7 +123,7 @@ func (b *Block) names() []string {
 // ctyType is the type that values of the attribute are converted to.
 func (t Type) ctyType() cty.Type {
 	switch t {
-	case TypeString, TypeDuration, TypeBytes:
+	case TypeString, TypeDuration, TypeBytes, TypeRate:
 		return cty.String
 	case TypeBool:
 		return cty.Bool

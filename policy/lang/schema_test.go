@@ -42,7 +42,7 @@ func TestRegistry(t *testing.T) {
 				t.Errorf("%s.%s: repeated, or its description is no sentence: %q", path, a.Name, a.Doc)
 			}
 			seen[a.Name] = true
-			if (a.Type == TypeReference) != (a.Reference != "") {
+			if (a.Type == TypeReference || a.Type == TypeReferences) != (a.Reference != "") {
 				t.Errorf("%s.%s: reference to %q", path, a.Name, a.Reference)
 			}
 			if a.Default != "" && a.Type != TypeType && a.absent().IsNull() {

@@ -108,7 +108,9 @@ func attributeJSON(a Attribute) schemaObject {
 		out["anyOf"] = []any{schemaObject{"type": "array", "items": schemaObject{"type": "string"}}, expression}
 	case len(a.Enum) > 0:
 		out["anyOf"] = []any{schemaObject{"enum": a.Enum}, expression}
-	case a.Type == TypeReference || a.Sensitive && a.Name != "dsn":
+	case a.Type == TypeReferences:
+		out["anyOf"] = []any{schemaObject{"type": "array", "items": expression}, expression}
+	case a.Type == TypeReference || a.Type == TypeCondition || a.Sensitive && !connects(a.Name):
 		out["type"], out["pattern"] = "string", `\$\{`
 	case a.Type != TypeAny:
 		out["type"] = "string"

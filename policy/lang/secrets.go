@@ -42,7 +42,7 @@ func (e *evaluator) withhold(a *hcl.Attribute, s *Attribute, o *object, at place
 		e.report.error(at, "wrong_type", fmt.Sprintf("Wrong type for %s", s.Name), fmt.Sprintf("%s takes a string; this is %s.", s.Name, article(plain.Type())))
 		return held
 	}
-	if written := known(text); literalSecret(s.Name, written, text.IsKnown()) && (s.Name == "dsn" || secretOf(v) == nil) {
+	if written := known(text); literalSecret(s.Name, written, text.IsKnown()) && (connects(s.Name) || secretOf(v) == nil) {
 		e.config.secrets.add(passwordIn(s.Name, written))
 		e.report.errorHidden(at, "literal_secret", fmt.Sprintf("%s is written in the policy", subjectOf(s)),
 			fmt.Sprintf("The policy is committed, shown and stored with every restore point. Write %s = env(\"%s\"), or file(\"path\"), or a sensitive variable; and replace the password, it is known now.", s.Name, strings.ToUpper(s.Name)))
@@ -50,9 +50,12 @@ func (e *evaluator) withhold(a *hcl.Attribute, s *Attribute, o *object, at place
 	return held
 }
 
+// connects tells whether a sensitive argument is a connection URL or string: a secret only when a password is in it.
+func connects(name string) bool { return name == "dsn" || name == "server" }
+
 func subjectOf(s *Attribute) string {
-	if s.Name == "dsn" {
-		return "A password in dsn"
+	if connects(s.Name) {
+		return "A password in " + s.Name
 	}
 	return "The " + s.Name
 }
@@ -91,7 +94,7 @@ var (
 // literalSecret tells whether a text from the policy itself holds a password. Of a text whose end is withheld only the
 // beginning is known.
 func literalSecret(name, text string, whole bool) bool {
-	if name != "dsn" {
+	if !connects(name) {
 		return whole && text != ""
 	}
 	m := keywordPassword.FindString(text)
@@ -100,7 +103,7 @@ func literalSecret(name, text string, whole bool) bool {
 
 // passwordIn is the password of a text that literalSecret found one in.
 func passwordIn(name, text string) string {
-	if name != "dsn" {
+	if !connects(name) {
 		return text
 	}
 	if m := urlPassword.FindStringSubmatch(text); m != nil {
@@ -123,14 +126,17 @@ func (b *builder) secret(o *object, name string) *policy.Secret {
 			return nil
 		}
 	}
-	rng := a.Expr.Range()
-	src := b.config.report.files[rng.Filename]
-	ref := ""
-	if rng.End.Byte <= len(src) && rng.Start.Byte <= rng.End.Byte {
-		ref = string(src[rng.Start.Byte:rng.End.Byte])
-	}
 	config, sc := b.config, o.scope
-	return policy.NewSecret(ref, func() (string, error) { return config.reveal(a, name, sc) })
+	return policy.NewSecret(config.written(a.Expr.Range()), func() (string, error) { return config.reveal(a, name, sc) })
+}
+
+// written is the source text of a range; empty when the range is off.
+func (c *config) written(rng hcl.Range) string {
+	src := c.report.files[rng.Filename]
+	if rng.Start.Byte > rng.End.Byte || rng.End.Byte > len(src) {
+		return ""
+	}
+	return string(src[rng.Start.Byte:rng.End.Byte])
 }
 
 // reveal computes a sensitive argument now: the environment and files are read again each time.
@@ -158,7 +164,7 @@ func (c *config) reveal(a *hcl.Attribute, name string, sc scope) (string, error)
 	if name == "password" {
 		out = strings.TrimRight(out, "\r\n") // files end with a newline, passwords do not
 	}
-	if secretOf(v) != nil || name != "dsn" {
+	if secretOf(v) != nil || !connects(name) {
 		c.secrets.add(out)
 	}
 	return out, nil

@@ -46,6 +46,9 @@ func (e *evaluator) attribute(o *object, s *Attribute) cty.Value {
 	if a == nil || s.Unavailable {
 		return s.absent()
 	}
+	if s.Type == TypeAddress || s.Type == TypeCondition {
+		return cty.NullVal(cty.DynamicPseudoType) // taken as written, by whoever builds the policy value
+	}
 	at := place{rng: a.Expr.Range(), node: o.node, address: o.scope.address, expr: a.Expr}
 	if s.Sensitive && e.mode != modeReveal {
 		return e.withhold(a, s, o, at)
@@ -60,6 +63,9 @@ func (e *evaluator) attribute(o *object, s *Attribute) cty.Value {
 	if s.Type == TypeReference {
 		plain, _ := v.Unmark() // inside there may be secrets: the object is referred to, not shown
 		return e.reference(plain, s, a, at)
+	}
+	if s.Type == TypeReferences {
+		return e.references(v, s, a, at)
 	}
 	if held := secretOf(v); held != nil {
 		e.report.error(at, "sensitive", fmt.Sprintf("%s is not a place for a secret", s.Name),
@@ -111,6 +117,39 @@ func isText(t cty.Type) bool {
 	return t == cty.String || t == cty.Number || t == cty.DynamicPseudoType
 }
 
+// references accepts a list of declared objects of the wanted type. Each element is told of at its own place.
+func (e *evaluator) references(v cty.Value, s *Attribute, a *hcl.Attribute, at place) cty.Value {
+	plain, _ := v.Unmark()
+	switch t := plain.Type(); {
+	case !plain.IsKnown():
+		return cty.DynamicVal
+	case plain.IsNull():
+		return s.absent()
+	case !t.IsTupleType() && !t.IsListType() && !t.IsSetType():
+		detail := fmt.Sprintf("Write %s = [%s].", s.Name, exampleReference(s.Reference))
+		if address := e.addressOf(plain); address != "" {
+			detail = fmt.Sprintf("Write %s = [%s].", s.Name, address)
+		}
+		e.report.error(at, "wrong_type", fmt.Sprintf("%s takes a list", s.Name), detail)
+		return cty.DynamicVal
+	}
+	parts, ds := hcl.ExprList(a.Expr)
+	var out []cty.Value
+	for it := plain.ElementIterator(); it.Next(); {
+		_, el := it.Element()
+		el, _ = el.Unmark()
+		here, one := at, *s
+		one.Required = true // an element cannot be null
+		elementOf := *a
+		if !ds.HasErrors() && len(out) < len(parts) {
+			elementOf.Expr = parts[len(out)]
+			here.rng, here.expr = elementOf.Expr.Range(), elementOf.Expr
+		}
+		out = append(out, e.reference(el, &one, &elementOf, here))
+	}
+	return cty.TupleVal(out)
+}
+
 // reference accepts the value of a declared object of the wanted type.
 func (e *evaluator) reference(v cty.Value, s *Attribute, a *hcl.Attribute, at place) cty.Value {
 	want := "a " + s.Reference
@@ -136,6 +175,9 @@ func (e *evaluator) reference(v cty.Value, s *Attribute, a *hcl.Attribute, at pl
 		}
 		if at.node.json {
 			example = `"${` + example + `}"`
+		}
+		if s.Type == TypeReferences {
+			return bad("reference_as_text", fmt.Sprintf("%s holds a text", s.Name), fmt.Sprintf("References are expressions: write %s = [%s].", s.Name, example))
 		}
 		return bad("reference_as_text", fmt.Sprintf("%s is a text", s.Name), fmt.Sprintf("References are expressions: write %s = %s.", s.Name, example))
 	}
