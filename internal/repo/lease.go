@@ -1,12 +1,15 @@
 package repo
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -34,6 +37,9 @@ type leaseMargins struct {
 	late time.Duration
 }
 
+// dead is after how long without renewal, by the store's clock, others take the holder of a lease for dead.
+func (m leaseMargins) dead() time.Duration { return m.ttl + m.late }
+
 var defaultMargins = leaseMargins{ttl: 2 * time.Minute, late: 5 * time.Minute}
 
 // ErrLeaseLost says that others may have taken this process for dead, because it slept or could not reach the store.
@@ -47,7 +53,7 @@ type LeaseHeldError struct {
 
 func (e *LeaseHeldError) Error() string {
 	return fmt.Sprintf("the store is being pruned by %s since %s; one pruner works at a time, and a dead one's lease ends by itself within %s",
-		e.Who, e.Since.UTC().Format(time.RFC3339), defaultMargins.ttl+defaultMargins.late)
+		e.Who, e.Since.UTC().Format(time.RFC3339), defaultMargins.dead())
 }
 
 // leaseDocument is what a lease object holds.
@@ -55,6 +61,7 @@ type leaseDocument struct {
 	Format        string    `json:"format"`
 	FormatVersion int       `json:"format_version"`
 	Kind          string    `json:"kind"` // writer, pruner
+	ID            string    `json:"id"`   // random: tells a lease of ours, whose answer was lost, from somebody else's
 	Who           string    `json:"who"`
 	Started       time.Time `json:"started_at,omitzero"` // when the store first showed it
 	TTL           int64     `json:"ttl_seconds"`
@@ -101,38 +108,73 @@ type lease struct {
 
 // writerLease takes a writer's share.
 func (r *Repository) writerLease(ctx context.Context) (*lease, error) {
-	var id [8]byte
-	_, _ = rand.Read(id[:]) // never fails
-	l := &lease{r: r, name: writerPrefix + hex.EncodeToString(id[:])}
+	l := &lease{r: r, name: writerPrefix + randomID()}
 	return l, l.take(ctx, "writer")
 }
 
-// prunerLease takes the pruner's place, from a dead one where needed.
+func randomID() string {
+	var id [8]byte
+	_, _ = rand.Read(id[:]) // never fails
+	return hex.EncodeToString(id[:])
+}
+
+// prunerLease takes the pruner's place, from a dead one where needed. It only asks for it at first: whoever holds a lease
+// goes on undisturbed, and of two that ask at the same moment both may be refused, but never both be let in.
 func (r *Repository) prunerLease(ctx context.Context) (*lease, error) {
-	for {
-		newest, err := r.newestPruner(ctx)
-		if err != nil {
-			return nil, err
-		}
-		l := &lease{r: r, name: fmt.Sprintf("%s%016d", prunerPrefix, pruneNumber(newest.Name)+1)}
-		err = l.take(ctx, "pruner")
-		if errors.Is(err, blob.ErrExists) {
-			continue // somebody was faster; look again
-		}
-		if err != nil {
-			return nil, err
-		}
-		if newest.Name == "" {
-			return l, nil
-		}
-		if held, err := l.alive(ctx, newest); err != nil || held != nil {
-			if held != nil {
-				err = held
-			}
-			return nil, errors.Join(err, l.release(ctx))
-		}
-		return l, r.bucket.Delete(ctx, newest.Name)
+	newest, err := r.newestPruner(ctx)
+	if err != nil {
+		return nil, err
 	}
+	l := &lease{r: r}
+	taken := map[string]bool{} // by somebody, though the store may not list it yet
+	for number := pruneNumber(newest.Name) + 1; ; number++ {
+		l.name = fmt.Sprintf("%s%016d", prunerPrefix, number)
+		err := l.take(ctx, "pruner")
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, blob.ErrExists) || len(taken) > 100 {
+			return nil, err
+		}
+		taken[l.name] = true
+	}
+	if err := l.supersede(ctx, taken); err != nil {
+		return nil, errors.Join(err, l.release(ctx))
+	}
+	return l, nil
+}
+
+// supersede removes the leases of dead pruners. A live one is an error. The others are listed again, after our own was made:
+// who came in between has seen ours or is seen here.
+func (l *lease) supersede(ctx context.Context, others map[string]bool) error {
+	err := l.r.bucket.List(ctx, prunerPrefix, func(i blob.Info) error {
+		others[i.Name] = true
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("list leases: %w", err)
+	}
+	delete(others, l.name)
+	for _, name := range slices.Sorted(maps.Keys(others)) {
+		info, err := l.r.bucket.Stat(ctx, name)
+		if errors.Is(err, blob.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("look at lease: %w", err)
+		}
+		held, err := l.alive(ctx, info)
+		if err != nil {
+			return err
+		}
+		if held != nil {
+			return held
+		}
+		if err := l.r.bucket.Delete(ctx, name); err != nil {
+			return fmt.Errorf("remove a dead pruner's lease: %w", err)
+		}
+	}
+	return nil
 }
 
 // alive tells whether an older pruner's lease still holds, by the store's clock.
@@ -144,7 +186,7 @@ func (l *lease) alive(ctx context.Context, older blob.Info) (*LeaseHeldError, er
 	if err != nil {
 		return nil, fmt.Errorf("read lease: %w", err)
 	}
-	if l.seen.Sub(older.ModTime) >= l.r.margins.ttl+l.r.margins.late {
+	if l.storeTime().Sub(older.ModTime) >= l.r.margins.dead() {
 		return nil, nil
 	}
 	d, err := decodeLease(data)
@@ -172,10 +214,13 @@ func pruneNumber(name string) uint64 {
 
 // take creates the lease object and starts its heartbeat.
 func (l *lease) take(ctx context.Context, kind string) error {
-	l.doc = leaseDocument{Kind: kind, Who: l.r.who, TTL: int64(l.r.margins.ttl / time.Second)}
+	l.doc = leaseDocument{Kind: kind, ID: randomID(), Who: l.r.who, TTL: int64(l.r.margins.ttl / time.Second)}
 	l.renewed = l.r.clock.Mono()
-	if err := l.r.bucket.Create(ctx, l.name, l.doc.encode()); err != nil {
-		return fmt.Errorf("take a lease on the store: %w", err)
+	data := l.doc.encode()
+	if err := l.r.bucket.Create(ctx, l.name, data); err != nil {
+		if got, getErr := l.r.bucket.Get(ctx, l.name); getErr != nil || !bytes.Equal(got, data) { // equal: only the answer was lost
+			return fmt.Errorf("take a lease on the store (whoever backs up, copies or prunes must be able to write there): %w", err)
+		}
 	}
 	info, err := l.r.bucket.Stat(ctx, l.name)
 	if err != nil {
@@ -204,7 +249,9 @@ func (l *lease) heartbeat() {
 			return
 		case <-timer.C():
 		}
-		err := l.renew(l.ctx)
+		beat, done := context.WithTimeout(l.ctx, ttl) // a store that hangs must not keep release from ending
+		err := l.renew(beat)
+		done()
 		switch wait = ttl / 3; {
 		case errors.Is(err, ErrLeaseLost):
 			l.cancel(err)
@@ -226,7 +273,20 @@ func (l *lease) fresh() bool {
 	return l.r.clock.Mono()-l.renewed < l.r.margins.ttl
 }
 
-// renew asks the store whether the lease still counts, and writes it anew. A lease that somebody removed is never made again.
+// storeTime is when the lease was last renewed, by the store's clock.
+func (l *lease) storeTime() time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.seen
+}
+
+// covers tells whether nobody can have taken this process for dead before the store stored something at that time. Unlike
+// fresh it needs no clock of ours, and those of suspended machines stand still.
+func (l *lease) covers(at time.Time) bool {
+	return at.Sub(l.storeTime()) < l.r.margins.dead()
+}
+
+// renew asks the store whether the lease still counts, and writes it anew.
 func (l *lease) renew(ctx context.Context) error {
 	begin := l.r.clock.Mono()
 	if err := l.counts(ctx); err != nil {
@@ -243,13 +303,17 @@ func (l *lease) renew(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("renew the lease on the store: %w", err)
 	}
+	if !l.covers(info.ModTime) {
+		// It may have been removed between the look and the writing, and what others did meanwhile is not known.
+		return errors.Join(ErrLeaseLost, l.r.bucket.Delete(ctx, l.name))
+	}
 	l.mu.Lock()
-	l.seen, l.renewed = info.ModTime, begin
+	l.seen, l.renewed = info.ModTime, max(begin, l.renewed)
 	l.mu.Unlock()
 	return nil
 }
 
-// counts is nil while the store holds the lease and, for a pruner, no newer one.
+// counts is nil while the store holds the lease: whoever takes its holder for dead removes it before anything else.
 func (l *lease) counts(ctx context.Context) error {
 	if !l.fresh() {
 		return ErrLeaseLost
@@ -260,15 +324,6 @@ func (l *lease) counts(ctx context.Context) error {
 	}
 	if err != nil {
 		return fmt.Errorf("look at the lease on the store: %w", err)
-	}
-	if strings.HasPrefix(l.name, prunerPrefix) {
-		newest, err := l.r.newestPruner(ctx)
-		if err != nil {
-			return err
-		}
-		if pruneNumber(newest.Name) > pruneNumber(l.name) {
-			return ErrLeaseLost
-		}
 	}
 	return nil
 }
@@ -306,7 +361,7 @@ func (r *Repository) writers(ctx context.Context, now time.Time) (oldest time.Ti
 		return time.Time{}, fmt.Errorf("list leases: %w", err)
 	}
 	for _, i := range leases {
-		if now.Sub(i.ModTime) >= r.margins.ttl+r.margins.late {
+		if now.Sub(i.ModTime) >= r.margins.dead() {
 			if err := r.bucket.Delete(ctx, i.Name); err != nil {
 				return time.Time{}, fmt.Errorf("remove a dead writer's lease: %w", err)
 			}

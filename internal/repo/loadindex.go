@@ -22,15 +22,17 @@ type loaded struct {
 	damaged []*DamagedError        // index objects that could not be used
 	broken  []index.Pack           // packs that an index lists and the store lacks or holds in another size
 	stored  map[index.PackID]int64 // packs in the store and their sizes
+	aside   []index.Pack           // sound packs that were to be left out
 }
 
 // loadIndex reads all index objects and keeps only chunks whose pack is in the store with the size it should have: trusting
 // more would let a backup refer to content that is gone.
 //
-// Packs in without are left out: a writer must not build on what is condemned.
+// Packs in without are set aside: a writer must not build on what is condemned. A prune that works meanwhile replaces
+// index objects: when one is gone, its successor is looked for.
 func (r *Repository) loadIndex(ctx context.Context, without map[index.PackID]time.Time) (*loaded, error) {
-	var names []string
 	stored := map[index.PackID]int64{}
+	out := &loaded{index: index.New(), stored: stored}
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		return r.bucket.List(gctx, packsPrefix, func(i blob.Info) error {
@@ -40,36 +42,73 @@ func (r *Repository) loadIndex(ctx context.Context, without map[index.PackID]tim
 			return nil
 		})
 	})
-	g.Go(func() error {
-		return r.bucket.List(gctx, indexPrefix, func(i blob.Info) error {
-			names = append(names, i.Name)
-			return nil
-		})
+	seen := map[string]bool{}
+	var names []string
+	g.Go(func() (err error) {
+		names, err = r.newIndexes(gctx, seen)
+		return err
 	})
 	if err := g.Wait(); err != nil {
 		return nil, fmt.Errorf("list packs and indexes: %w", err)
 	}
-	out := &loaded{index: index.New(), stored: stored}
-	var mu sync.Mutex
+	for range indexRounds {
+		vanished, err := r.readIndexes(ctx, names, without, out)
+		if err != nil {
+			return nil, err
+		}
+		if !vanished {
+			break
+		}
+		if names, err = r.newIndexes(ctx, seen); err != nil {
+			return nil, fmt.Errorf("list indexes: %w", err)
+		}
+	}
+	sort.Slice(out.damaged, func(i, j int) bool { return out.damaged[i].Object < out.damaged[j].Object })
+	return out, nil
+}
+
+// indexRounds is how often indexes are listed at most. One prune replaces each index once; what is missed costs time only.
+const indexRounds = 3
+
+// newIndexes lists the index objects that are not in seen, and puts them there.
+func (r *Repository) newIndexes(ctx context.Context, seen map[string]bool) (names []string, err error) {
+	err = r.bucket.List(ctx, indexPrefix, func(i blob.Info) error {
+		if !seen[i.Name] {
+			seen[i.Name] = true
+			names = append(names, i.Name)
+		}
+		return nil
+	})
+	return names, err
+}
+
+// readIndexes adds what index objects list to out; vanished tells whether one was deleted meanwhile.
+func (r *Repository) readIndexes(ctx context.Context, names []string, without map[index.PackID]time.Time, out *loaded) (vanished bool, err error) {
 	add := func(p index.Pack) error {
-		if _, condemned := without[p.ID]; condemned {
-			return nil
-		}
-		if size, ok := stored[p.ID]; !ok || size != p.Size {
+		_, condemned := without[p.ID]
+		switch size, ok := out.stored[p.ID]; {
+		case !ok || size != p.Size:
 			out.broken = append(out.broken, p)
-			return nil
+		case condemned:
+			out.aside = append(out.aside, p)
+		default:
+			out.index.Add(p)
 		}
-		out.index.Add(p)
 		return nil
 	}
-	g, gctx = errgroup.WithContext(ctx)
+	var mu sync.Mutex
+	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(max(4, r.concurrency))
 	for _, name := range names {
 		g.Go(func() error {
 			plain, err := r.readIndex(gctx, name)
+			mu.Lock()
+			defer mu.Unlock()
+			if err == nil && plain == nil {
+				vanished = true
+				return nil
+			}
 			if err == nil {
-				mu.Lock()
-				defer mu.Unlock()
 				err = wrapDamaged(name, index.Decode(plain, add))
 			}
 			var d *DamagedError
@@ -80,11 +119,8 @@ func (r *Repository) loadIndex(ctx context.Context, without map[index.PackID]tim
 			return err
 		})
 	}
-	if err := g.Wait(); err != nil {
-		return nil, err
-	}
-	sort.Slice(out.damaged, func(i, j int) bool { return out.damaged[i].Object < out.damaged[j].Object })
-	return out, nil
+	err = g.Wait()
+	return vanished, err
 }
 
 // readIndex returns the plain table of an index object, after checking that it hashes to its name.

@@ -135,6 +135,7 @@ type uploader struct {
 	r      *Repository
 	finish func(number uint32, info index.PackInfo)
 	stored *atomic.Int64
+	lease  *lease // for upload
 
 	mu        sync.Mutex
 	unindexed []index.Pack
@@ -143,7 +144,11 @@ type uploader struct {
 func (u *uploader) upload(ctx context.Context, p *openPack) error {
 	id := index.PackID(sha256.Sum256(p.buf.b))
 	name, size := packName(id.String()), int64(len(p.buf.b))
-	if err := u.r.bucket.Create(ctx, name, p.buf.b); err != nil && !errors.Is(err, blob.ErrExists) {
+	err := u.r.bucket.Create(ctx, name, p.buf.b)
+	if errors.Is(err, blob.ErrExists) {
+		err = u.lease.adopt(ctx, id)
+	}
+	if err != nil {
 		return fmt.Errorf("write pack %s: %w", id, err)
 	}
 	info, err := u.r.bucket.Stat(ctx, name)

@@ -19,7 +19,10 @@ import (
 type PruneOptions struct {
 	// Grace is how long a pack stays condemned before it is deleted. It covers stores that list late and people who change
 	// their minds; writers are safe without it.
-	Grace    time.Duration
+	Grace time.Duration
+	// Repack is from which share of bytes that no point needs the rest of a pack is stored anew, where the keys at hand can
+	// read it. 0 means a half.
+	Repack   float64
 	Progress func(done, total int64) // steps; one call at a time; may be nil
 }
 
@@ -28,8 +31,11 @@ type PruneReport struct {
 	Deleted, DeletedBytes     int64         // packs
 	Condemned, CondemnedBytes int64         // packs that wait for the end of their grace, newly condemned ones included
 	Acquitted                 int64         // packs that are needed after all
+	Rewritten, RewrittenBytes int64         // packs that were mostly dead: what points need of them was stored anew
 	Bytes, Objects            int64         // everything in the store afterwards
 	DueIn                     time.Duration // until the first condemned pack may be deleted
+	// Summaries lists the points whose summary names other packs than before, with the new SHA-256.
+	Summaries []PointCheck
 }
 
 // pruneWorkers is how many requests a prune has under way.
@@ -70,7 +76,9 @@ type pruner struct {
 	points  map[string]bool // manifests that were judged
 	needed  map[index.PackID]bool
 	remains []blob.Info // summaries and hints of points that are gone
-	other   []blob.Info // every other object, for the count
+	other   []blob.Info // every other object
+	size    int64       // of marks, indexes and remains: what was added less what was deleted
+	objects int64       // likewise
 
 	mu    sync.Mutex
 	steps int64
@@ -78,8 +86,11 @@ type pruner struct {
 }
 
 func (p *pruner) run(ctx context.Context) error {
-	p.now = p.lease.seen
+	p.now = p.lease.storeTime()
 	if err := p.look(ctx); err != nil {
+		return err
+	}
+	if err := p.repack(ctx); err != nil {
 		return err
 	}
 	doomed, err := p.judge(ctx)
@@ -126,6 +137,11 @@ func (p *pruner) look(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("list the store: %w", err)
 	}
+	return p.learn(ctx)
+}
+
+// learn reads every summary, whatever was read before.
+func (p *pruner) learn(ctx context.Context) error {
 	p.points, p.needed = map[string]bool{}, map[index.PackID]bool{}
 	return p.readSummaries(ctx)
 }
@@ -191,7 +207,7 @@ func (p *pruner) judge(ctx context.Context) (doomed []index.PackID, err error) {
 			acquit = append(acquit, id) // the mark of a pack that was deleted: a crash came before the mark went
 		}
 	}
-	p.expect(len(condemn) + len(acquit) + 2*len(doomed))
+	p.expect(len(condemn) + len(acquit) + 3*len(doomed))
 	p.report.Acquitted = int64(len(acquit))
 	for _, id := range acquit {
 		delete(p.marked, id)
@@ -223,10 +239,40 @@ func (p *pruner) settled(at time.Time) bool {
 	return p.oldest.IsZero() || at.Add(p.r.margins.late).Before(p.oldest)
 }
 
+// stillMarked tells whether a pack carries the mark that was listed. It asks for the object itself: a listing may be late, and
+// what took the mark away, or marked the pack anew, came after it.
+func (p *pruner) stillMarked(ctx context.Context, id index.PackID) (bool, error) {
+	info, err := p.r.bucket.Stat(ctx, condemnedName(id))
+	if errors.Is(err, blob.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil && !info.ModTime.After(p.marked[id]), err
+}
+
+// confirm drops packs that were acquitted since they were listed.
+func (p *pruner) confirm(ctx context.Context, doomed []index.PackID) ([]index.PackID, error) {
+	var mu sync.Mutex
+	var out []index.PackID
+	err := p.each(ctx, doomed, func(ctx context.Context, id index.PackID) error {
+		marked, err := p.stillMarked(ctx, id)
+		mu.Lock()
+		defer mu.Unlock()
+		if marked {
+			out = append(out, id)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("look at marks: %w", err)
+	}
+	return out, nil
+}
+
 // delete takes doomed packs out of the indexes, then deletes them, then their marks.
 func (p *pruner) delete(ctx context.Context, doomed []index.PackID) error {
-	if len(doomed) == 0 {
-		return nil
+	doomed, err := p.confirm(ctx, doomed)
+	if err != nil || len(doomed) == 0 {
+		return err
 	}
 	if err := p.unindex(ctx, doomed); err != nil {
 		return err
@@ -235,9 +281,13 @@ func (p *pruner) delete(ctx context.Context, doomed []index.PackID) error {
 		return err
 	}
 	var mu sync.Mutex
-	err := p.each(ctx, doomed, func(ctx context.Context, id index.PackID) error {
-		if !p.lease.fresh() {
-			return ErrLeaseLost
+	err = p.each(ctx, doomed, func(ctx context.Context, id index.PackID) error {
+		marked, err := p.stillMarked(ctx, id)
+		if err != nil {
+			return err
+		}
+		if !marked || !p.lease.fresh() {
+			return ErrLeaseLost // only who took this process for dead touches the mark now
 		}
 		if err := p.r.bucket.Delete(ctx, packName(id.String())); err != nil {
 			return err
@@ -270,7 +320,7 @@ func (p *pruner) unindex(ctx context.Context, doomed []index.PackID) error {
 		gone[id] = true
 	}
 	var mu sync.Mutex
-	var old []string
+	var old []blob.Info
 	var rest []index.Pack
 	flush := func(least int) error { // with mu held
 		if len(rest) < least || len(old) == 0 {
@@ -284,11 +334,13 @@ func (p *pruner) unindex(ctx context.Context, doomed []index.PackID) error {
 			if err := createContent(ctx, p.r.bucket, indexName(hashOf(sealed)), sealed); err != nil {
 				return err
 			}
+			p.size, p.objects = p.size+int64(len(sealed)), p.objects+1
 		}
-		for _, name := range old {
-			if err := p.r.bucket.Delete(ctx, name); err != nil {
+		for _, info := range old {
+			if err := p.r.bucket.Delete(ctx, info.Name); err != nil {
 				return fmt.Errorf("delete index: %w", err)
 			}
+			p.size, p.objects = p.size-info.Size, p.objects-1
 		}
 		old, rest = nil, nil
 		return nil
@@ -306,7 +358,7 @@ func (p *pruner) unindex(ctx context.Context, doomed []index.PackID) error {
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			old, rest = append(old, info.Name), append(rest, kept...)
+			old, rest = append(old, info), append(rest, kept...)
 			return flush(packsPerIndex)
 		})
 	}
@@ -330,7 +382,7 @@ func (p *pruner) readWithout(ctx context.Context, name string, gone map[index.Pa
 		return nil, false, nil
 	}
 	err = index.Decode(plain, func(pack index.Pack) error {
-		if _, stored := p.packs[pack.ID]; stored && !gone[pack.ID] {
+		if !gone[pack.ID] { // packs that are not listed too: the listing may be late
 			kept = append(kept, pack)
 		}
 		return nil
@@ -361,18 +413,24 @@ func (p *pruner) sweep(ctx context.Context) error {
 	if err := p.readSummaries(ctx); err != nil { // a point may have come since
 		return err
 	}
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(pruneWorkers)
 	for _, info := range p.remains {
 		if address, id, _, ok := parsePointName(info.Name); ok && p.points[address+"/"+id] || p.hintOfPoint(info.Name) {
 			continue
 		}
-		if !p.lease.fresh() {
-			return ErrLeaseLost
-		}
-		if err := p.r.bucket.Delete(ctx, info.Name); err != nil {
-			return fmt.Errorf("delete what is left of a point: %w", err)
-		}
+		p.size, p.objects = p.size-info.Size, p.objects-1
+		g.Go(func() error {
+			if !p.lease.fresh() {
+				return ErrLeaseLost
+			}
+			if err := p.r.bucket.Delete(gctx, info.Name); err != nil {
+				return fmt.Errorf("delete what is left of a point: %w", err)
+			}
+			return nil
+		})
 	}
-	return nil
+	return g.Wait()
 }
 
 // hintOfPoint tells whether hints belong to a point that is there.
@@ -406,13 +464,14 @@ func (p *pruner) count() {
 	for _, info := range p.packs {
 		p.report.Bytes += info.Size
 	}
+	p.report.Objects = int64(len(p.packs)+len(p.marked)) + p.objects
+	p.report.Bytes += p.size
 	for _, info := range p.other {
-		p.report.Bytes += info.Size
+		if !strings.HasPrefix(info.Name, leasesPrefix) {
+			p.report.Objects++
+			p.report.Bytes += info.Size
+		}
 	}
-	for _, info := range p.remains {
-		p.report.Bytes -= info.Size
-	}
-	p.report.Objects = int64(len(p.packs) + len(p.other) - len(p.remains) + len(p.marked))
 }
 
 func (p *pruner) expect(steps int) {

@@ -56,9 +56,16 @@ func (r *Repository) OpenPoint(ctx context.Context, address, id string) (*Reader
 	if err != nil {
 		return nil, err
 	}
-	loaded, err := r.loadIndex(ctx, nil)
+	condemned, err := r.condemned(ctx)
 	if err != nil {
 		return nil, err
+	}
+	loaded, err := r.loadIndex(ctx, condemned)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range loaded.aside {
+		loaded.index.Add(p) // last: chunks are read from packs that stay, where there is a choice
 	}
 	rd.src = &source{r: r, loaded: loaded, packs: newPackReader(r), decoder: decoder, absent: rd.absent}
 	return rd, rd.completeIndex(ctx)

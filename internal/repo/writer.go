@@ -176,7 +176,7 @@ func (w *Writer) start() error {
 	workers := min(w.r.concurrency, maxWorkers)
 	w.jobs = make(chan job, 2*workers)
 	w.packer = newPacker(w.r.data, w.newPack, w.place)
-	w.uploader = &uploader{r: w.r, finish: w.finishPack, stored: &w.stored}
+	w.uploader = &uploader{r: w.r, finish: w.finishPack, stored: &w.stored, lease: w.lease}
 	w.seq = newSequencer(w)
 	for range workers {
 		encoder, err := frame.NewEncoder(frame.Level(w.o.Compression))

@@ -32,6 +32,7 @@ type Index struct {
 	blocks  [][]entry
 	count   uint32
 	table   []uint32 // entry number + 1; 0 is free. Its length is a power of two
+	marks   []uint64 // one bit per entry
 }
 
 // PackInfo describes a pack of the index.
@@ -108,16 +109,41 @@ func (x *Index) Place(id chunk.ID, loc Location) {
 	}
 }
 
+// Mark remembers a chunk that has a place.
+func (x *Index) Mark(id chunk.ID) {
+	n, ok := x.number(id)
+	if !ok {
+		return
+	}
+	for int(n/64) >= len(x.marks) {
+		x.marks = append(x.marks, 0)
+	}
+	x.marks[n/64] |= 1 << (n % 64)
+}
+
+// Marked tells whether Mark was called for a chunk.
+func (x *Index) Marked(id chunk.ID) bool {
+	n, ok := x.number(id)
+	return ok && int(n/64) < len(x.marks) && x.marks[n/64]&(1<<(n%64)) != 0
+}
+
 func (x *Index) at(number uint32) *entry { return &x.blocks[number/blockSize][number%blockSize] }
 
 func (x *Index) find(id chunk.ID) *entry {
-	mask := uint32(len(x.table) - 1)
-	for slot := hash(id) & mask; x.table[slot] != 0; slot = (slot + 1) & mask {
-		if e := x.at(x.table[slot] - 1); e.id == id {
-			return e
-		}
+	if n, ok := x.number(id); ok {
+		return x.at(n)
 	}
 	return nil
+}
+
+func (x *Index) number(id chunk.ID) (uint32, bool) {
+	mask := uint32(len(x.table) - 1)
+	for slot := hash(id) & mask; x.table[slot] != 0; slot = (slot + 1) & mask {
+		if n := x.table[slot] - 1; x.at(n).id == id {
+			return n, true
+		}
+	}
+	return 0, false
 }
 
 func (x *Index) insert(id chunk.ID, loc Location) {

@@ -43,6 +43,8 @@ type Summary struct {
 	ManifestSHA256 string   `json:"manifest_sha256"`
 	ManifestSize   int64    `json:"manifest_size"`
 	Packs          []string `json:"packs"` // every pack the point needs, sorted
+	// Replaces lists the SHA-256 of the summaries that this one stands for: a prune stored what it needs in other packs.
+	Replaces []string `json:"replaces,omitempty"`
 	Info
 }
 
