@@ -2,10 +2,15 @@ package cli
 
 import (
 	"context"
+	"errors"
+	"strings"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/holdfast-io/holdfast/internal/apply"
+	"github.com/holdfast-io/holdfast/internal/cli/view"
+	"github.com/holdfast-io/holdfast/internal/repo"
 	"github.com/holdfast-io/holdfast/planner"
 )
 
@@ -62,9 +67,53 @@ func (s *session) observeSource(ctx context.Context, address string) planner.Obs
 }
 
 func (s *session) observeStore(ctx context.Context, address, mode string) planner.ObservedStore {
-	r, err := s.stores.View(ctx, address)
-	if err != nil {
+	failed := func(err error) planner.ObservedStore {
 		return planner.ObservedStore{Err: s.redactor.String(err.Error())}
 	}
-	return planner.ObservedStore{Repository: r.ID()}
+	r, err := s.stores.View(ctx, address)
+	var wrong *repo.WrongRepositoryError
+	if errors.As(err, &wrong) {
+		return planner.ObservedStore{Repository: wrong.Got}
+	}
+	if err != nil {
+		return failed(err)
+	}
+	survey, err := r.Survey(ctx)
+	if err != nil {
+		return failed(err)
+	}
+	config := r.Config()
+	seen := planner.ObservedStore{
+		Repository: r.ID(), Recipients: config.Recipients, Writers: config.Writers, Unknown: survey.Unknown,
+		Bytes: survey.Bytes, Objects: survey.Objects, Unneeded: survey.Unneeded, Condemned: survey.Condemned,
+	}
+	for _, p := range survey.Points {
+		if p.Manifest {
+			seen.Points = append(seen.Points, planner.ObservedPoint{Address: p.Address, ID: p.ID, Summary: p.Summary})
+		}
+	}
+	damage := r.checked(repo.VerifyReport{Damaged: survey.Damaged}).Damage
+	if mode == "deep" {
+		checked, err := r.VerifyAll(ctx, s.pointsIn(address, r.ID()), func(n int64) { s.err.Status("hashing " + address + ": " + view.Bytes(n)) })
+		if err != nil {
+			return failed(err)
+		}
+		damage = dedupe(append(damage, checked.Damage...))
+	}
+	for _, d := range damage {
+		seen.Damage = append(seen.Damage, planner.ObservedDamage{Object: strings.TrimPrefix(d.Object, address+" "), Problem: d.Problem, Points: d.Points})
+	}
+	return seen
+}
+
+// pointsIn lists what the catalog knows in a repository.
+func (s *session) pointsIn(store, repository string) (points []apply.PointCopy) {
+	for address, list := range s.catalog.Points {
+		for _, p := range list {
+			if c, ok := p.In(store); ok && c.Repository == repository {
+				points = append(points, apply.PointCopy{Address: p.Stored(address), Point: p.ID, Manifest: c.Manifest, Summary: c.Summary})
+			}
+		}
+	}
+	return points
 }
