@@ -33,6 +33,11 @@ type Harness struct {
 	// Only and Options go into every restore request.
 	Only    []string
 	Options map[string]string
+	// Checks are asked in rehearsals, when the executor is an executors.Rehearser: one that holds, one that does not, one that
+	// cannot be answered.
+	Checks func(src policy.Source) (holds, fails, broken policy.Check)
+	// Scratch makes an empty folder for rehearsals; nil means t.TempDir.
+	Scratch func(t *testing.T) string
 	// Secrets are strings that must never show up in errors, logs or results.
 	Secrets []string
 	// Soon is how quickly a cancelled call must end; 0 means 30 s.
@@ -67,6 +72,11 @@ func Run(t *testing.T, h Harness) {
 		{"content that cannot be stored ends the backup", (*suite).contentFails},
 		{"backup changes nothing", (*suite).backupReadsOnly},
 		{"backups run concurrently", (*suite).concurrent},
+		{"a rehearsal restores, asks and leaves nothing", (*suite).rehearse},
+		{"a rehearsal of damage blames the restore point", (*suite).rehearseDamage},
+		{"a rehearsal without a place blames the place", (*suite).rehearseNowhere},
+		{"a cancelled rehearsal ends soon and leaves nothing", (*suite).cancelRehearsal},
+		{"rehearsals run concurrently", (*suite).rehearseTwice},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := &suite{T: t, h: h, store: NewStore()}

@@ -77,6 +77,7 @@ func (s *Supply) Read(ctx context.Context, want func(executors.Entry) bool, each
 	}
 	for _, it := range s.items {
 		if want != nil && !want(it.Entry) {
+			r.skip(int64(len(it.Data)))
 			continue
 		}
 		if s.onRead != nil {
@@ -102,6 +103,15 @@ type supplyReader struct {
 	data *bytes.Reader
 	left int64 // bytes until err; -1 means never
 	err  error
+}
+
+// skip passes over content that nobody asked for; damage within it is not met.
+func (r *supplyReader) skip(n int64) {
+	if r.left >= 0 && r.left < n {
+		r.left = -1
+	} else if r.left >= 0 {
+		r.left -= n
+	}
 }
 
 func (r *supplyReader) Read(p []byte) (int, error) {

@@ -2,6 +2,7 @@ package files
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -22,6 +23,9 @@ func TestConformance(t *testing.T) {
 		Occupy:      func(t *testing.T, at executors.Target) { write(t, at.Root, "conf/a.yaml", "old") },
 		SourceImage: func(t *testing.T, src policy.Source) string { return image(t, src.Files.Root) },
 		TargetImage: func(t *testing.T, at executors.Target) string { return image(t, at.Root) },
+		Checks: func(policy.Source) (holds, fails, broken policy.Check) {
+			return check("all yaml", "conf/*.yaml", "count", int64(2)), check("too many", "conf/**", "count", int64(99)), check("bad glob", "[", "count", int64(0))
+		},
 	})
 }
 
@@ -97,4 +101,11 @@ func must(t testing.TB, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// check expects a field of self to have a value.
+func check(name, path, field string, want any) policy.Check {
+	return policy.Check{Name: name, Path: path, Expect: policy.NewCondition(fmt.Sprintf("self.%s == %v", field, want), func(self map[string]any) (bool, error) {
+		return self[field] == want, nil
+	})}
 }

@@ -297,6 +297,8 @@ func conflict(raw, what string) error {
 	return fmt.Errorf("%s is %s; move it away or restore elsewhere: %w", escapeName(raw), what, executors.ErrTargetExists)
 }
 
+var errNoSpace = errors.New("it does not fit")
+
 // checkSpace refuses a restore that cannot fit: what is replaced stays until the new data is complete, so all of it must.
 func (p *plan) checkSpace() error {
 	at := p.dest.path
@@ -310,8 +312,8 @@ func (p *plan) checkSpace() error {
 		return fmt.Errorf("restore to %s: ask for free space: %w", p.dest.path, err)
 	}
 	if free := int64(st.Bavail) * st.Bsize; p.need > free {
-		return fmt.Errorf("restore to %s: %d bytes are needed and %d are free there; make room or choose another folder",
-			p.dest.path, p.need, free)
+		return fmt.Errorf("restore to %s: %w: %d bytes are needed and %d are free there; make room or choose another folder",
+			p.dest.path, errNoSpace, p.need, free)
 	}
 	return nil
 }

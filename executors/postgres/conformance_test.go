@@ -55,7 +55,12 @@ func TestConformance(t *testing.T) {
 			return image(t, p["dbname"])
 		},
 		TargetImage: func(t *testing.T, at executors.Target) string { return image(t, databaseOf(t, at)) },
-		Secrets:     []string{pgserver.DefaultPassword},
+		Checks: func(policy.Source) (holds, fails, broken policy.Check) {
+			return check("documents", "select count(*) from documents", int64(400)), check("no documents", "select count(*) from documents", int64(0)),
+				check("no such table", "select 1 from nowhere", int64(1))
+		},
+		Scratch: scratchDir,
+		Secrets: []string{pgserver.DefaultPassword},
 	})
 	noLeftovers(t)
 }

@@ -22,6 +22,9 @@ var shared *pgserver.Server
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
+	if dsn := os.Getenv("HF_TEST_REHEARSE"); dsn != "" {
+		return rehearseUntilKilled(dsn, os.Getenv("HF_TEST_DIR"))
+	}
 	dir, err := os.MkdirTemp("", "hfpg")
 	if err == nil {
 		defer os.RemoveAll(dir)
@@ -92,11 +95,15 @@ func backupRequest(l policy.Logical) executors.BackupRequest {
 	return executors.BackupRequest{Source: sourceOf(shared.DSN("postgres")), Backup: logical(l), Point: "20261122T000000Z-" + uniqueName("p")[2:] + "abc"}
 }
 
+func newPoint(point string) (*executortest.Store, *executortest.Sink) {
+	store := executortest.NewStore()
+	return store, store.Sink(point, executortest.Faults{})
+}
+
 // backedUp makes a restore point.
 func backedUp(t *testing.T, req executors.BackupRequest) (*executortest.Store, *executortest.Supply, executors.Result) {
 	t.Helper()
-	store := executortest.NewStore()
-	sink := store.Sink(req.Point, executortest.Faults{})
+	store, sink := newPoint(req.Point)
 	res, err := New(Options{}).Backup(t.Context(), req, sink)
 	if err != nil {
 		t.Fatalf("Backup: %v", err)

@@ -53,36 +53,47 @@ type restorePlan struct {
 	roles   []string
 	dumps   []dumpPlan
 	notes   []string
+	scratch bool // the targets are made-up names that nobody else uses
 }
+
+// targetError says that the target, not the restore point, is why something cannot be done.
+type targetError struct{ error }
+
+func (e *targetError) Unwrap() error { return e.error }
 
 // planRestore reads the request, the heads of the dumps and the target.
 func (x *Executor) planRestore(ctx context.Context, req executors.RestoreRequest, from executors.Supply) (*restorePlan, error) {
 	if req.Target.URL == nil {
 		return nil, errors.New("restore PostgreSQL: the target is no URL; write -target=postgres://USER@HOST/DATABASE")
 	}
-	opts, err := readOptions(req.Options)
-	if err != nil {
-		return nil, err
-	}
 	p, err := secretParams(req.Target.URL)
 	if err != nil {
 		return nil, fmt.Errorf("restore PostgreSQL: %w", err)
+	}
+	return x.planAt(ctx, req, p, p["dbname"], from)
+}
+
+// planAt is planRestore for a server; database is the target of a single dump, empty when each keeps its name.
+func (x *Executor) planAt(ctx context.Context, req executors.RestoreRequest, p params, database string, from executors.Supply) (*restorePlan, error) {
+	opts, err := readOptions(req.Options)
+	if err != nil {
+		return nil, err
 	}
 	plan := &restorePlan{opts: opts, point: pointSuffix(from.Meta()[metaPoint])}
 	picked, err := plan.readPoint(ctx, req, from)
 	if err != nil {
 		return nil, err
 	}
-	if err := plan.nameTargets(p["dbname"], picked); err != nil {
+	if err := plan.nameTargets(database, picked); err != nil {
 		return nil, err
 	}
 	conn, err := plan.connect(ctx, p)
 	if err != nil {
-		return nil, err
+		return nil, &targetError{err}
 	}
 	defer closeConn(ctx, conn)
 	if err := plan.check(ctx, conn, x.tools, req.Replace); err != nil {
-		return nil, plan.srv.hide(err)
+		return nil, &targetError{plan.srv.hide(err)}
 	}
 	return plan, nil
 }
@@ -218,6 +229,9 @@ func (p *restorePlan) connect(ctx context.Context, params params) (*pgx.Conn, er
 // temporaryName names the database a restore is built in. It depends on the point and the target only, so that the rest
 // of a restore that was killed is found and removed by the next one.
 func (p *restorePlan) temporaryName(prefix, target string) string {
+	if p.scratch {
+		return target + scratchBuilding
+	}
 	sum := sha256.Sum256([]byte(target))
 	return prefix + p.point + "_" + hex.EncodeToString(sum[:4])
 }

@@ -27,12 +27,15 @@ const DefaultLockWait = time.Minute
 type Options struct {
 	BinDir   string        // only this folder is searched for client programs; empty means HOLDFAST_PG_BIN, then the usual places
 	LockWait time.Duration // limit of waiting for table locks; 0 means DefaultLockWait
+
+	CheckTimeout time.Duration // limit of one check's query in a rehearsal; 0 means DefaultCheckTimeout
 }
 
 // Executor implements executors.Executor for PostgreSQL. It holds no connection between calls.
 type Executor struct {
-	tools    finder
-	lockWait time.Duration
+	tools        finder
+	lockWait     time.Duration
+	checkTimeout time.Duration
 }
 
 var _ executors.Executor = (*Executor)(nil)
@@ -45,7 +48,10 @@ func New(o Options) *Executor {
 	if o.LockWait == 0 {
 		o.LockWait = DefaultLockWait
 	}
-	return &Executor{tools: finder{only: o.BinDir}, lockWait: o.LockWait}
+	if o.CheckTimeout == 0 {
+		o.CheckTimeout = DefaultCheckTimeout
+	}
+	return &Executor{tools: finder{only: o.BinDir}, lockWait: o.LockWait, checkTimeout: o.CheckTimeout}
 }
 
 // Inspect tells the server's version, system identifier and databases. Size is the sum over those the role may connect to.

@@ -58,7 +58,7 @@ func newChild(ctx context.Context, srv *server, t tool, args ...string) *child {
 	c.cmd.Env = toolEnv(password)
 	c.cmd.Stderr = &c.stderr
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	dieWithParent(c.cmd.SysProcAttr)
+	dieWithParent(c.cmd.SysProcAttr, syscall.SIGTERM)
 	c.cmd.Cancel = c.terminate
 	c.cmd.WaitDelay = 2 * killDelay
 	return c

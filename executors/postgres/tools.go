@@ -12,7 +12,7 @@ import (
 	"strings"
 )
 
-// finder looks for PostgreSQL's client programs.
+// finder looks for PostgreSQL's programs.
 type finder struct{ only string } // the one folder to search; empty means the usual places
 
 // tool is one program and its version.
@@ -48,7 +48,11 @@ func (f finder) find(ctx context.Context, name string, major int) (tool, error) 
 	if f.only != "" {
 		where = "in " + f.only
 	}
-	advice := fmt.Sprintf("install the package postgresql-client-%d, or set HOLDFAST_PG_BIN to the folder of the program", major)
+	pkg := "postgresql-client"
+	if name == "postgres" || name == "initdb" {
+		pkg = "postgresql"
+	}
+	advice := fmt.Sprintf("install the package %s-%d, or set HOLDFAST_PG_BIN to the folder of the program", pkg, major)
 	if newest.path != "" {
 		return tool{}, fmt.Errorf("find %s: version %s (%s) is too old for PostgreSQL %d; %s", name, newest.version, newest.path, major, advice)
 	}

@@ -43,7 +43,8 @@ var Rules = []Rule{
 	{"executors", []string{"policy"}},
 	{"executors/executortest", []string{"executors", "policy"}},
 	{"executors/postgres/archive", nil}, // what a dump's bytes mean; no server, no policy
-	{"executors/...", []string{"executors", "executors/postgres/archive", "policy", "internal/diag"}},
+	{"executors/scratch", nil}, // folders that leave nothing behind
+	{"executors/...", []string{"executors", "executors/postgres/archive", "executors/scratch", "policy", "internal/diag"}},
 
 	{"internal/repo/...", []string{"internal/repo/...", "internal/blob", "internal/clock"}},
 	{"internal/blob/blobtest", []string{"internal/blob"}},
