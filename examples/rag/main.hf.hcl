@@ -23,7 +23,17 @@ locals {
 # ---- where copies live
 
 store "primary" {
-  url = "s3://acme-backups/${var.environment}?region=eu-central-1"
+  url        = "s3://acme-backups/${var.environment}?region=eu-central-1"
+  versioning = true
+  capacity   = "500GiB"
+  encryption {
+    recipients = [local.recovery_key]
+    writers    = [local.backup_host]
+  }
+}
+
+store "offsite" {
+  url = "gs://acme-backups-dr/${var.environment}"
   encryption {
     recipients = [local.recovery_key]
     writers    = [local.backup_host]
@@ -61,6 +71,7 @@ retention "standard" {
 backup "app_dump" {
   source    = source.postgres.app
   store     = store.primary
+  copies    = [store.offsite]
   retention = retention.standard
   schedule {
     cron     = "15 */6 * * *"
@@ -83,11 +94,22 @@ backup "app_dump" {
 backup "config" {
   source    = source.files.config
   store     = store.primary
+  copies    = [store.offsite]
   retention = retention.standard
   schedule {
     every = "1h"
   }
   objective {
     rpo = "1h"
+  }
+}
+
+# ---- house rules
+
+check "offsite_copy" {
+  for_each = backup
+  assert {
+    condition     = each.value.objective.rpo == null || length(each.value.copies) > 0
+    error_message = "${each.key} promises an RPO but has no off-site copy."
   }
 }

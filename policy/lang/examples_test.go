@@ -15,6 +15,7 @@ func TestExamples(t *testing.T) {
 		"json":         {`backup.folder["etc"]`, `backup.folder["www"]`},
 		"minimal":      {"backup.config"},
 		"multi-tenant": {`backup.database["acme"]`, `backup.database["globex"]`, `backup.uploads["acme"]`},
+		"offsite":      {"backup.shop", "backup.uploads"},
 		"postgres":     {"backup.app"},
 		"rag":          {"backup.app_dump", "backup.config"},
 	}
@@ -31,6 +32,11 @@ func TestExamples(t *testing.T) {
 		for _, static := range []bool{true, false} {
 			res := mustLoad(t, dir, Options{Static: static, Version: "0.1.0-dev"})
 			got[entry.Name()] = sortedKeys(res.Set.Backups)
+			for _, c := range res.Set.Checks {
+				if c.Status != "pass" {
+					t.Errorf("%s: %+v", entry.Name(), c)
+				}
+			}
 			for _, name := range res.Files {
 				src, err := os.ReadFile(name)
 				if err != nil {

@@ -2,13 +2,20 @@ package lang
 
 import (
 	"bytes"
+	"fmt"
+	"math"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
+
+	"github.com/holdfast-io/holdfast/policy"
 )
 
 func TestFormat(t *testing.T) {
@@ -111,9 +118,61 @@ func FuzzLoad(f *testing.F) {
 				if res.Set.Sources[b.Source].Address == "" && !static || b.Address != a {
 					t.Fatalf("%q: %s refers to nothing: %+v", src, a, b)
 				}
+				askAnything(b)
+			}
+			for _, why := range promises(res.Set, !bytes.Contains(src, []byte("nonsensitive"))) {
+				t.Fatalf("%q: %s", src, why)
 			}
 		}
 	})
+}
+
+// askAnything computes every expectation of a backup for odd answers; an error is fine, a panic is not.
+func askAnything(b policy.Backup) {
+	if b.Verify.Restore == nil {
+		return
+	}
+	for _, c := range b.Verify.Restore.Checks {
+		for _, v := range []any{nil, "", "x", int64(-1), 1e300, math.NaN(), math.Inf(1), true, struct{}{}} {
+			_, _ = c.Expect.Holds(map[string]any{"value": v, "rows": v, "count": v, "bytes": v})
+		}
+	}
+}
+
+// promises tells what does not hold of a configuration without errors.
+func promises(set policy.Set, secretive bool) (broken []string) {
+	declared := func(a string) bool {
+		_, store := set.Stores[a]
+		_, source := set.Sources[a]
+		_, retention := set.Retentions[a]
+		_, backup := set.Backups[a]
+		return store || source || retention || backup
+	}
+	gone := map[string]bool{}
+	for _, m := range set.Moved {
+		if declared(m.From) || !declared(m.To) || gone[m.From] {
+			broken = append(broken, fmt.Sprintf("moved from %s to %s", m.From, m.To))
+		}
+		gone[m.From] = true
+	}
+	for _, r := range set.Removed {
+		if declared(r.From) || gone[r.From] {
+			broken = append(broken, "removed "+r.From)
+		}
+		gone[r.From] = true
+	}
+	for _, c := range set.Checks {
+		known := slices.Contains([]string{"pass", "fail", "error"}, c.Status) && slices.Contains([]string{"error", "warning"}, c.Severity)
+		if !known || (c.Status == "pass") != (c.Message == "") || secretive && strings.Contains(c.Message, "hunter2") {
+			broken = append(broken, fmt.Sprintf("check %+v", c))
+		}
+	}
+	for a, s := range set.Stores {
+		if s.Capacity < 0 || s.MaxRate < 0 || s.MaxRate > 0 && s.MaxRate < policy.MinRate || s.PruneGrace > 0 && s.Grace() < time.Hour {
+			broken = append(broken, fmt.Sprintf("%s: %+v", a, s))
+		}
+	}
+	return broken
 }
 
 // seedPolicies hands out every policy of the tests and examples.
