@@ -106,7 +106,7 @@ const (
 // Run is one apply, verify or restore. It is committed as pending before its first byte is written.
 type Run struct {
 	ID        string      `json:"id"`
-	Operation string      `json:"operation"` // apply, verify, restore, refresh, import, hold
+	Operation string      `json:"operation"` // apply, verify, restore, refresh, import, hold, release
 	Who       string      `json:"who"`       // user@host
 	Started   time.Time   `json:"started"`
 	Finished  time.Time   `json:"finished,omitzero"`
@@ -127,6 +127,7 @@ type RunAction struct {
 	Bytes    int64     `json:"bytes,omitempty"`  // plain bytes read or written
 	Stored   int64     `json:"stored,omitempty"` // bytes added to (or freed in) the store
 	Error    string    `json:"error,omitempty"`
+	Note     string    `json:"note,omitempty"` // what a person said of it: why a point is held, or no longer
 }
 
 // LeaseInfo says who is working on the state. It is politeness; commits are safe without it.

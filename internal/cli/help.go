@@ -12,7 +12,7 @@ import (
 func commands() []*command {
 	return []*command{
 		initCommand, validateCommand, planCommand, applyCommand, statusCommand, driftCommand,
-		restoreCommand, verifyCommand, checkCommand, importCommand, bootstrapCommand,
+		restoreCommand, verifyCommand, holdCommand, releaseCommand, checkCommand, importCommand, bootstrapCommand,
 		showCommand, pointsCommand, runsCommand,
 		fmtCommand, keyCommand, schemaCommand, newCompletion(), versionCommand,
 	}

@@ -92,7 +92,7 @@ func (s *session) listed(only string) iter.Seq[listedPoint] {
 			}
 			kept := s.keepers(address, s.Now())
 			for _, p := range s.catalog.Points[address] {
-				l := listedPoint{Address: address, RestorePoint: p, Verified: p.Verified(), KeptBy: kept[p.ID]}
+				l := listedPoint{Address: address, RestorePoint: p, Verified: p.Verified(), KeptBy: keptBy(p, kept[p.ID])}
 				for _, copied := range p.Copies {
 					l.Stored += copied.Stored
 				}
@@ -102,6 +102,14 @@ func (s *session) listed(only string) iter.Seq[listedPoint] {
 			}
 		}
 	}
+}
+
+// keptBy puts the reason of a hold beside the rules that keep a point.
+func keptBy(p state.RestorePoint, rules []string) []string {
+	if p.Hold == nil {
+		return rules
+	}
+	return append([]string{"held: " + p.Hold.Reason}, slices.DeleteFunc(slices.Clone(rules), func(r string) bool { return r == "held" })...)
 }
 
 // keepers tells for each point of a backup which rules keep it.
@@ -135,24 +143,39 @@ func (s *session) points(address string) error {
 	return nil
 }
 
-// proven says in a word what the evidence for a point is: that its newest verification failed, or the furthest that succeeded.
+// proven says what the evidence for a point is: of each copy in a word, by its store's name where there are several.
 func (s *session) proven(p state.RestorePoint) string {
 	if p.Incomplete {
 		return s.out.Red("incomplete")
 	}
-	if slices.ContainsFunc(p.Copies, damagedCopy) {
-		return s.out.Red("damaged")
-	}
-	best := policy.VerifyNone
-	for _, copied := range p.Copies {
-		for _, proof := range copied.Proofs {
-			if level := policy.VerifyLevel(proof.Level); proof.OK && level.Rank() > best.Rank() {
-				best = level
-			}
+	words := make([]string, len(p.Copies))
+	for i, c := range p.Copies {
+		if words[i] = s.copyProven(c); len(p.Copies) > 1 {
+			words[i] = strings.TrimPrefix(c.Store, "store.") + " " + words[i]
 		}
 	}
-	if best == policy.VerifyNone {
+	return strings.Join(words, ", ")
+}
+
+// copyProven says that a copy's newest verification failed, or the furthest that succeeded.
+func (s *session) copyProven(c state.Copy) string {
+	best, ok := furthest(c)
+	switch {
+	case c.Damaged():
+		return s.out.Red("damaged")
+	case !ok:
 		return s.out.Yellow("not verified")
+	default:
+		return s.out.Green(best.Level)
 	}
-	return s.out.Green(string(best))
+}
+
+// furthest is the good proof of the highest level; ok is false when there is none.
+func furthest(c state.Copy) (best state.Proof, ok bool) {
+	for _, proof := range c.Proofs {
+		if level := policy.VerifyLevel(proof.Level); proof.OK && (!ok || level.Rank() > policy.VerifyLevel(best.Level).Rank()) {
+			best, ok = proof, true
+		}
+	}
+	return best, ok
 }

@@ -21,11 +21,13 @@ var restoreCommand = &command{
 	examples: `  holdfast restore backup.config -target=/tmp/config
   holdfast restore backup.app -target=postgres://admin@db2/app_restored
   holdfast restore backup.app -target=postgres://admin@db2/app -only='public.documents' -replace
-  holdfast restore backup.app -target=postgres://admin@db2/app_restored -point=20261121T021500Z-9fd2ma -plan-only`,
+  holdfast restore backup.app -target=postgres://admin@db2/app_restored -point=20261121T021500Z-9fd2ma -plan-only
+  holdfast restore backup.app -target=postgres://admin@db2/app_restored -from=store.offsite`,
 	define: func(a *app, f *flags) func(context.Context, []string) error {
 		pf, ids, ap := a.policyFlags(f), a.identityFlag(f), a.approvalFlags(f)
 		c := &restoring{approval: ap}
 		c.point = f.string("point", "ID", "latest", "which restore point")
+		c.from = f.string("from", "STORE", "", "read from the copy in this store, and from no other")
 		c.target = f.string("target", "PATH|URL", "", "where to: a folder (files) or a database URL (postgres; a password is better in PGPASSWORD)")
 		c.only = f.list("only", "GLOB", "bring back only this: a path glob (files), DATABASE, SCHEMA.TABLE or DATABASE/SCHEMA.TABLE (postgres)")
 		c.replace = f.Bool("replace", false, "overwrite what is there")
@@ -55,34 +57,12 @@ var restoreCommand = &command{
 // restoring is what one restore was asked for.
 type restoring struct {
 	*approval
-	point, target     *string
+	point, from       *string
+	target            *string
 	only              *[]string
 	replace, planOnly *bool
 	globals, noOwner  *bool
 	jobs              *int
-}
-
-// choose returns the restore point that was asked for; latest is the newest complete one that is not known to be damaged.
-func (s *session) choose(address, id string) (state.RestorePoint, error) {
-	points := s.catalog.Points[address]
-	if id != "latest" {
-		i := slices.IndexFunc(points, func(p state.RestorePoint) bool { return p.ID == id })
-		if i < 0 {
-			return state.RestorePoint{}, usageError("%s has no restore point %s; `holdfast points %s` lists them", address, id, address)
-		}
-		return points[i], nil
-	}
-	for _, p := range slices.Backward(points) {
-		switch {
-		case p.Incomplete:
-			s.err.Warning(fmt.Sprintf("restore point %s is incomplete; taking an older one (name it with -point to take it anyway)", p.ID))
-		case slices.ContainsFunc(p.Copies, damagedCopy):
-			s.err.Warning(fmt.Sprintf("restore point %s is known to be damaged; taking an older one (name it with -point to take it anyway)", p.ID))
-		default:
-			return p, nil
-		}
-	}
-	return state.RestorePoint{}, fmt.Errorf("%s has no restore point that is complete and not damaged; -point=ID tries one all the same (`holdfast points` lists them)", address)
 }
 
 func (s *session) restore(ctx context.Context, address string, c *restoring) error {
@@ -102,25 +82,15 @@ func (s *session) restore(ctx context.Context, address string, c *restoring) err
 	if err != nil {
 		return err
 	}
-	copied := point.Copies[0]
-	repository, err := s.stores.View(ctx, copied.Store)
+	from, err := s.source(ctx, address, point, *c.from)
 	if err != nil {
 		return err
-	}
-	if repository.ID() != copied.Repository {
-		return fmt.Errorf("restore %s: %s holds repository %s, the restore point was stored in %s: the store was swapped for another", address, copied.Store, repository.ID(), copied.Repository)
-	}
-	if !repository.CanRead() {
-		return fmt.Errorf("restore %s: %w", address, repository.KeyError())
-	}
-	from, err := repository.Supply(ctx, address, point.ID)
-	if err != nil {
-		return fmt.Errorf("restore %s: %w", address, err)
 	}
 	preview, err := executor.Preview(ctx, req, from)
 	if err != nil {
 		return fmt.Errorf("restore %s: %w", address, err)
 	}
+	copied, _ := from.current()
 	if err := s.showPreview(address, point, copied, preview, *c.planOnly); err != nil || *c.planOnly {
 		return err
 	}
@@ -166,14 +136,14 @@ func (s *session) showPreview(address string, p state.RestorePoint, c state.Copy
 	if s.json {
 		s.out.JSON(map[string]any{"type": "version", "format_version": "1.0", "holdfast_version": s.Version})
 		s.out.JSON(map[string]any{
-			"type": "restore_plan", "address": address, "point": p.ID, "time": p.Time, "store": c.Store, "verified": p.Verified(), "incomplete": p.Incomplete,
+			"type": "restore_plan", "address": address, "point": p.ID, "time": p.Time, "store": c.Store, "verified": c.Verified() && !p.Incomplete, "copies": p.Copies, "incomplete": p.Incomplete,
 			"target": v.Target, "items": v.Items, "bytes": v.Bytes, "creates": v.Creates, "replaces": v.Replaces, "notes": v.Notes,
 		})
 		return nil
 	}
 	fmt.Fprintf(s.out, "holdfast will restore %s\n\n", s.out.Bold(address))
-	fmt.Fprintf(s.out, "  restore point  %s (%s UTC, %s old, %s)\n", p.ID, view.Time(p.Time), view.Duration(s.Now().Sub(p.Time)), s.proven(p))
-	fmt.Fprintf(s.out, "  from           %s\n", c.Store)
+	fmt.Fprintf(s.out, "  restore point  %s (%s UTC, %s old)\n", p.ID, view.Time(p.Time), view.Duration(s.Now().Sub(p.Time)))
+	fmt.Fprintf(s.out, "  from           %s (%s)%s\n", c.Store, s.evidence(c), s.others(p, c))
 	fmt.Fprintf(s.out, "  to             %s\n", v.Target)
 	fmt.Fprintf(s.out, "  writes         %d %s, %s\n", v.Items, plural(int(v.Items), "item", "items"), view.Bytes(v.Bytes))
 	for _, name := range v.Creates {
@@ -191,8 +161,17 @@ func (s *session) showPreview(address string, p state.RestorePoint, c state.Copy
 	return nil
 }
 
+// others says where else the point is.
+func (s *session) others(p state.RestorePoint, c state.Copy) string {
+	rest := slices.DeleteFunc(slices.Clone(p.Copies), func(o state.Copy) bool { return o.Store == c.Store })
+	if len(rest) == 0 {
+		return ""
+	}
+	return "; also in " + storesOf(rest)
+}
+
 // bringBack restores, with progress, and records the run. A state that cannot be written does not keep data from coming back.
-func (s *session) bringBack(ctx context.Context, address string, p state.RestorePoint, executor executors.Executor, req executors.RestoreRequest, from executors.Supply, v executors.Preview) error {
+func (s *session) bringBack(ctx context.Context, address string, p state.RestorePoint, executor executors.Executor, req executors.RestoreRequest, from *fallback, v executors.Preview) error {
 	progress := view.NewProgress(s.out, s.err, s.json, s.Now)
 	a := plan.Action{ID: "restore " + address, Kind: view.Restoring, Address: address, Point: p.ID}
 	started := s.Now().UTC()
@@ -210,8 +189,9 @@ func (s *session) bringBack(ctx context.Context, address string, p state.Restore
 	if err == nil && missing > 0 {
 		err = fmt.Errorf("%d items could not be restored", missing)
 	}
+	copied, _ := from.current()
 	done := state.RunAction{
-		Address: address, Kind: string(view.Restoring), Point: p.ID, Store: p.Copies[0].Store, Started: started, Finished: s.Now().UTC(),
+		Address: address, Kind: string(view.Restoring), Point: p.ID, Store: copied.Store, Started: started, Finished: s.Now().UTC(),
 		Status: state.RunOK, Bytes: res.Bytes,
 	}
 	if err != nil {

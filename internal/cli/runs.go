@@ -61,6 +61,9 @@ func (s *session) runs(address string, limit int) error {
 		rows = append(rows, []string{r.ID, r.Operation, "", view.Time(r.Started), s.took(r), s.status(s.runStatus(r)), r.Who})
 		for _, ra := range r.Actions {
 			detail := ra.Error
+			if detail == "" {
+				detail = ra.Note
+			}
 			if detail == "" && ra.Bytes > 0 {
 				detail = view.Bytes(ra.Bytes)
 				if ra.Stored > 0 {
