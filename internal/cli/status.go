@@ -1,10 +1,12 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/holdfast-io/holdfast/internal/cli/view"
@@ -52,6 +54,18 @@ type backupStatus struct {
 	Next        time.Time `json:"next,omitzero"`
 	Size        int64     `json:"size,omitempty"`
 	StoredBytes int64     `json:"stored_bytes,omitempty"`
+
+	Copies  []copyStatus `json:"copies,omitempty"`  // of the newest complete point
+	Missing []string     `json:"missing,omitempty"` // what keeps it from being protected
+	Held    int          `json:"held_points,omitempty"`
+}
+
+// copyStatus is what is known of one copy.
+type copyStatus struct {
+	Store    string    `json:"store"`
+	Level    string    `json:"level,omitempty"` // of the furthest good proof
+	ProvenAt time.Time `json:"proven_at,omitzero"`
+	Damaged  bool      `json:"damaged,omitempty"`
 }
 
 // health judges a backup from evidence alone: what is in the catalog, what was proven, what was promised.
@@ -59,43 +73,156 @@ func (s *session) health(address string, now time.Time) backupStatus {
 	b, declared := s.policy.Backups[address]
 	points := s.catalog.Points[address]
 	st := backupStatus{Address: address, Points: len(points), RPOSeconds: b.Objective.RPO.Std().Seconds()}
-	var newest state.RestorePoint
-	for _, p := range points {
-		for _, copied := range p.Copies {
-			st.StoredBytes += copied.Stored
-		}
-		if !p.Incomplete {
-			newest = p
-		}
-	}
+	newest := s.count(&st, points, now)
 	paused := b.Schedule != nil && b.Schedule.Paused
 	if b.Schedule != nil && !paused {
 		if rule, err := schedule.Parse(*b.Schedule); err == nil {
 			st.Next = next(rule, address, now)
 		}
 	}
-	if newest.ID != "" {
-		st.Newest, st.NewestTime, st.Size, st.Verified = newest.ID, newest.Time, newest.Size, newest.Verified()
-		st.AgeSeconds = now.Sub(newest.Time).Seconds()
-	}
-	age := now.Sub(newest.Time)
-	switch rpo := b.Objective.RPO.Std(); {
-	case !declared:
+	if !declared {
 		st.Health, st.Why = "forgotten", "the policy does not declare it any more; its restore points stay"
-	case newest.ID == "":
-		st.Health, st.Why = "unprotected", "there is no complete restore point"
-	case slices.ContainsFunc(newest.Copies, damagedCopy):
-		st.Health, st.Why = "at risk", "the newest restore point is damaged"
-	case rpo > 0 && age > rpo:
-		st.Health, st.Why = "at risk", fmt.Sprintf("the newest restore point is %s old; the objective is %s", view.Duration(age), b.Objective.RPO)
-	case paused:
-		st.Health, st.Why = "paused", "its schedule is paused"
-	case !st.Verified:
-		st.Health, st.Why = "unproven", "the newest restore point was never read back"
-	default:
-		st.Health, st.Why = "protected", "the newest restore point was read back"
+		return st
 	}
+	if newest == nil {
+		st.Health, st.Why = "unprotected", "there is no complete restore point"
+		st.Missing = []string{st.Why}
+		return st
+	}
+	risks, doubts := risks(b, points, *newest, now), doubts(b, points, *newest, now)
+	st.Missing = slices.Concat(risks, doubts)
+	switch {
+	case len(risks) > 0:
+		st.Health = "at risk"
+	case paused:
+		st.Health, st.Missing = "paused", append([]string{"its schedule is paused"}, st.Missing...)
+	case len(doubts) > 0:
+		st.Health = "unproven"
+	default:
+		st.Health, st.Why = "protected", s.protectedBy(b, *newest)
+		return st
+	}
+	st.Why = strings.Join(st.Missing, "; ")
 	return st
+}
+
+// count fills in what can be counted, and returns the newest complete point.
+func (s *session) count(st *backupStatus, points []state.RestorePoint, now time.Time) (newest *state.RestorePoint) {
+	for i := range points {
+		p := &points[i]
+		if p.Hold != nil {
+			st.Held++
+		}
+		for _, c := range p.Copies {
+			st.StoredBytes += c.Stored
+		}
+		if !p.Incomplete {
+			newest = p
+		}
+	}
+	if newest == nil {
+		return nil
+	}
+	st.Newest, st.NewestTime, st.Size, st.Verified = newest.ID, newest.Time, newest.Size, newest.Verified()
+	st.AgeSeconds = now.Sub(newest.Time).Seconds()
+	for _, c := range newest.Copies {
+		one := copyStatus{Store: c.Store, Damaged: c.Damaged()}
+		if best, ok := furthest(c); ok {
+			one.Level, one.ProvenAt = best.Level, best.At
+		}
+		st.Copies = append(st.Copies, one)
+	}
+	return newest
+}
+
+// risks are broken promises: data is older, in fewer places or in a worse state than the policy says.
+func risks(b policy.Backup, points []state.RestorePoint, newest state.RestorePoint, now time.Time) (missing []string) {
+	if age, rpo := now.Sub(newest.Time), b.Objective.RPO.Std(); rpo > 0 && age > rpo {
+		missing = append(missing, fmt.Sprintf("the newest restore point is %s old; the objective is %s", view.Duration(age), b.Objective.RPO))
+	}
+	for _, store := range b.Stores() {
+		c, there := newest.In(store)
+		switch {
+		case there && c.Damaged():
+			missing = append(missing, "the newest restore point is damaged in "+store)
+		case !there && store != b.Store:
+			n := 0
+			for i := range points {
+				if _, there := points[i].In(store); !there && !points[i].Incomplete {
+					n++
+				}
+			}
+			missing = append(missing, fmt.Sprintf("%d %s not in %s yet", n, plural(n, "restore point is", "restore points are"), store))
+		}
+	}
+	return missing
+}
+
+// doubts are proofs that the policy asks for and nobody has. The level counts for the first copy, whose content is what was
+// read; that further copies hold the same bytes is proven as stored.
+func doubts(b policy.Backup, points []state.RestorePoint, newest state.RestorePoint, now time.Time) (missing []string) {
+	for _, store := range b.Stores() {
+		c, there := newest.In(store)
+		if !there && store == b.Store && len(newest.Copies) > 0 {
+			c, there = newest.Copies[0], true // the backup moved to another store; its points did not
+		}
+		if !there || c.Damaged() {
+			continue
+		}
+		wanted := policy.VerifyAdded
+		if after := b.Verify.After; store == b.Store && after.Rank() > policy.VerifyStored.Rank() {
+			wanted = after
+		}
+		best, proven := furthest(c)
+		switch {
+		case !proven:
+			missing = append(missing, "the newest restore point was never read back in "+c.Store)
+		case policy.VerifyLevel(best.Level).Rank() < wanted.Rank():
+			missing = append(missing, fmt.Sprintf("the newest restore point is proven at level %s in %s; the policy asks for %s", best.Level, c.Store, wanted))
+		}
+	}
+	if r := b.Verify.Restore; r != nil && r.Every > 0 {
+		last := lastRehearsal(points)
+		switch age := now.Sub(last); {
+		case last.IsZero():
+			missing = append(missing, "no restore was ever rehearsed; the policy asks for one every "+r.Every.String())
+		case age > r.Every.Std():
+			missing = append(missing, fmt.Sprintf("the last rehearsed restore is %s old; the policy asks for one every %s", view.Duration(age), r.Every))
+		}
+	}
+	return missing
+}
+
+// lastRehearsal is when any point of a backup was last brought back to a scratch place with success.
+func lastRehearsal(points []state.RestorePoint) (last time.Time) {
+	for i := range points {
+		for _, c := range points[i].Copies {
+			for _, proof := range c.Proofs {
+				if proof.OK && proof.Level == string(policy.VerifyRestore) && proof.At.After(last) {
+					last = proof.At
+				}
+			}
+		}
+	}
+	return last
+}
+
+// protectedBy says what the protection rests on.
+func (s *session) protectedBy(b policy.Backup, newest state.RestorePoint) string {
+	c, ok := newest.In(b.Store)
+	if !ok {
+		c = newest.Copies[0]
+	}
+	best, _ := furthest(c)
+	why := map[policy.VerifyLevel]string{
+		policy.VerifyRestore: "the newest restore point was restored to a scratch place",
+		policy.VerifyRead:    "the newest restore point was read back and decoded",
+	}[policy.VerifyLevel(best.Level)]
+	why = cmp.Or(why, "the newest restore point was read back")
+	if n := len(b.Copies); n > 0 {
+		why += fmt.Sprintf(", and is in %d further %s", n, plural(n, "store", "stores"))
+	}
+	return why
 }
 
 // next is when the backup is due: a slot that has passed may still wait for its jitter.
@@ -106,11 +233,6 @@ func next(rule schedule.Rule, address string, now time.Time) time.Time {
 		}
 	}
 	return rule.Due(address, rule.Next(now))
-}
-
-// damagedCopy tells whether reading the copy back failed last time.
-func damagedCopy(c state.Copy) bool {
-	return !c.Verified() && slices.ContainsFunc(c.Proofs, func(p state.Proof) bool { return !p.OK })
 }
 
 func (s *session) showStatus(now time.Time) error {
