@@ -21,10 +21,12 @@ var verifyCommand = &command{
 	usage: "[options] [ADDRESS|POINT]",
 	examples: `  holdfast verify                              # every byte of every store; needs no key
   holdfast verify backup.app -level=read       # decrypt and decode every restore point of it
-  holdfast verify 20261121T021500Z-9fd2ma`,
+  holdfast verify -store=store.offsite         # every byte of this store
+  holdfast verify 20261121T021500Z-9fd2ma      # every copy of one restore point`,
 	define: func(a *app, f *flags) func(context.Context, []string) error {
 		pf, ids := a.policyFlags(f), a.identityFlag(f)
 		level := f.choice("level", "stored", "how far: stored hashes every stored byte, read decrypts and decodes", "stored", "read")
+		stores := f.list("store", "STORE", "only the copies in this store")
 		return func(ctx context.Context, args []string) error {
 			what, err := optionalAddress("verify", args)
 			if err != nil {
@@ -34,9 +36,27 @@ var verifyCommand = &command{
 			if err != nil {
 				return err
 			}
-			return s.verify(ctx, what, policy.VerifyLevel(*level))
+			if err := s.declares(*stores); err != nil {
+				return err
+			}
+			return s.verify(ctx, what, *stores, policy.VerifyLevel(*level))
 		}
 	},
+}
+
+// declares refuses stores that the policy does not have.
+func (s *session) declares(stores []string) error {
+	for _, address := range stores {
+		if _, ok := s.policy.Stores[address]; ok {
+			continue
+		}
+		names := slices.Sorted(maps.Keys(s.policy.Stores))
+		if near := suggest(address, names); near != "" {
+			return usageError("-store: the policy declares no %s; did you mean %s?", address, near)
+		}
+		return usageError("-store: the policy declares no %s; there are: %s", address, strings.Join(names, ", "))
+	}
+	return nil
 }
 
 // copyRef is one copy of one restore point.
@@ -46,22 +66,30 @@ type copyRef struct {
 	copied  state.Copy
 }
 
-// copies selects what an address, a point id or nothing stands for.
-func (s *session) copies(what string) ([]copyRef, error) {
+// label is how a repository names the point in a report of damage.
+func (r copyRef) label() string { return r.point.Stored(r.address) + "/" + r.point.ID }
+
+// copies selects what an address, a point id or nothing stands for, in some stores or in all.
+func (s *session) copies(what string, stores []string) ([]copyRef, error) {
 	var refs []copyRef
+	found := false
 	for _, address := range slices.Sorted(maps.Keys(s.catalog.Points)) {
 		for _, p := range s.catalog.Points[address] {
 			if what == "" || what == address || what == p.ID {
+				found = true
 				for _, c := range p.Copies {
-					refs = append(refs, copyRef{address, p, c})
+					if len(stores) == 0 || slices.Contains(stores, c.Store) {
+						refs = append(refs, copyRef{address, p, c})
+					}
 				}
 			}
 		}
 	}
-	if len(refs) == 0 && what != "" {
-		if err := s.knows(what); err != nil {
-			return nil, err
-		}
+	if !found && what != "" {
+		return nil, s.knows(what)
+	}
+	if found && len(refs) == 0 && what != "" {
+		return nil, usageError("%s has no copy in %s", what, strings.Join(stores, ", "))
 	}
 	return refs, nil
 }
@@ -77,8 +105,8 @@ type verified struct {
 }
 
 // verify reads back what was asked for. Nothing asked for means every object of every store.
-func (s *session) verify(ctx context.Context, what string, level policy.VerifyLevel) error {
-	refs, err := s.copies(what)
+func (s *session) verify(ctx context.Context, what string, stores []string, level policy.VerifyLevel) error {
+	refs, err := s.copies(what, stores)
 	if err != nil {
 		return err
 	}
@@ -86,7 +114,7 @@ func (s *session) verify(ctx context.Context, what string, level policy.VerifyLe
 	var done []verified
 	var damage []apply.Damage
 	if what == "" && level == policy.VerifyStored {
-		done, damage, err = s.verifyStores(ctx, refs)
+		done, damage, err = s.verifyStores(ctx, refs, stores)
 	} else {
 		done, err = s.verifyPoints(ctx, refs, level)
 		for _, v := range done {
@@ -170,10 +198,12 @@ func (s *session) kindOf(p state.RestorePoint) policy.SourceKind {
 }
 
 // verifyStores hashes every object of every store once, and tells what that means for each point.
-func (s *session) verifyStores(ctx context.Context, refs []copyRef) ([]verified, []apply.Damage, error) {
+func (s *session) verifyStores(ctx context.Context, refs []copyRef, stores []string) ([]verified, []apply.Damage, error) {
 	byStore := map[string][]copyRef{}
 	for address := range s.policy.Stores {
-		byStore[address] = nil
+		if len(stores) == 0 || slices.Contains(stores, address) {
+			byStore[address] = nil
+		}
 	}
 	for _, ref := range refs {
 		byStore[ref.copied.Store] = append(byStore[ref.copied.Store], ref)
@@ -202,7 +232,7 @@ func (s *session) verifyStore(ctx context.Context, address string, refs []copyRe
 			return nil, nil, fmt.Errorf("verify %s: it holds repository %s, but restore point %s was stored in %s: the store was swapped for another",
 				address, r.ID(), ref.point.ID, ref.copied.Repository)
 		}
-		points = append(points, apply.PointCopy{Address: ref.address, Point: ref.point.ID, Manifest: ref.copied.Manifest, Summary: ref.copied.Summary})
+		points = append(points, apply.PointCopy{Address: ref.point.Stored(ref.address), Point: ref.point.ID, Manifest: ref.copied.Manifest, Summary: ref.copied.Summary})
 	}
 	a := plan.Action{ID: address, Kind: plan.Verify, Address: address}
 	progress := view.NewProgress(s.err, s.err, false, s.Now)
@@ -222,7 +252,7 @@ func (s *session) verifyStore(ctx context.Context, address string, refs []copyRe
 	for _, ref := range refs {
 		var mine []apply.Damage
 		for _, d := range checked.Damage {
-			if slices.Contains(d.Points, ref.address+"/"+ref.point.ID) {
+			if slices.Contains(d.Points, ref.label()) {
 				mine = append(mine, d)
 			}
 		}
@@ -272,6 +302,18 @@ func (s *session) keepProofs(ctx context.Context, started time.Time, done []veri
 	return nil
 }
 
+// countedCopies names what was counted: restore points where each has one copy.
+func countedCopies(done []verified) string {
+	seen := map[string]bool{}
+	for _, v := range done {
+		if seen[v.Point] {
+			return "copies"
+		}
+		seen[v.Point] = true
+	}
+	return "restore points"
+}
+
 func (s *session) showVerified(done []verified, damage []apply.Damage) error {
 	bad := 0
 	for _, v := range done {
@@ -293,10 +335,10 @@ func (s *session) showVerified(done []verified, damage []apply.Damage) error {
 				fmt.Fprintf(s.out, "  needed by %s\n", p)
 			}
 		}
-		fmt.Fprintf(s.out, "%d of %d restore points verified.\n", len(done)-bad, len(done))
+		fmt.Fprintf(s.out, "%d of %d %s verified.\n", len(done)-bad, len(done), countedCopies(done))
 	}
 	if bad > 0 || len(damage) > 0 {
-		return exit(codeError, fmt.Errorf("%d %s damaged, %d %s affected", len(damage), plural(len(damage), "object is", "objects are"), bad, plural(bad, "restore point is", "restore points are")))
+		return exit(codeError, fmt.Errorf("%d %s damaged, %d %s affected; the next apply repairs what it can (`holdfast plan` says what)", len(damage), plural(len(damage), "object is", "objects are"), bad, plural(bad, "copy is", "copies are")))
 	}
 	return nil
 }
