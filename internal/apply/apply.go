@@ -122,6 +122,8 @@ type Pruned struct {
 	Condemned, CondemnedBytes int64         // waiting for the end of their grace, newly condemned ones included
 	Bytes, Objects            int64         // everything in the store afterwards
 	DueIn                     time.Duration // until the first condemned pack may be deleted
+	Rewritten, RewrittenBytes int64         // packs that were mostly dead: what points need of them was stored anew
+	Summaries                 []PointCopy   // points whose summary is another object now
 }
 
 // PointCopy names one stored copy.

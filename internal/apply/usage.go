@@ -3,6 +3,7 @@ package apply
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/holdfast-io/holdfast/planner/plan"
@@ -38,6 +39,34 @@ func left(c *state.Catalog, copied state.Copy) {
 	})
 }
 
+// resummarize books the summaries that a prune replaced. A prune that died before this is no harm: a new summary names the
+// hash of the one it replaced.
+func resummarize(c *state.Catalog, store string, changed []PointCopy) {
+	if len(changed) == 0 {
+		return
+	}
+	summaries := map[[2]string]string{}
+	for _, p := range changed {
+		summaries[[2]string{p.Address, p.Point}] = p.Summary
+	}
+	for address, points := range c.Points {
+		points = slices.Clone(points)
+		for i := range points {
+			sum, ok := summaries[[2]string{points[i].Stored(address), points[i].ID}]
+			if !ok {
+				continue
+			}
+			points[i].Copies = slices.Clone(points[i].Copies)
+			for j := range points[i].Copies {
+				if points[i].Copies[j].Store == store {
+					points[i].Copies[j].Summary = sum
+				}
+			}
+		}
+		c.Points[address] = points
+	}
+}
+
 // prune reclaims what nothing needs any more, and books what it left.
 func (w *walker) prune(ctx context.Context, a plan.Action) (result, error) {
 	repository, err := w.Repositories.Open(ctx, a.Store)
@@ -52,12 +81,16 @@ func (w *walker) prune(ctx context.Context, a plan.Action) (result, error) {
 	if pruned.Deleted > 0 {
 		w.Events.ActionNote(a, fmt.Sprintf("%d packs deleted (%s)", pruned.Deleted, plan.FormatBytes(pruned.DeletedBytes)))
 	}
+	if pruned.Rewritten > 0 {
+		w.Events.ActionNote(a, fmt.Sprintf("%d packs were mostly dead (%s); what is needed of them was stored anew", pruned.Rewritten, plan.FormatBytes(pruned.RewrittenBytes)))
+	}
 	if pruned.Condemned > 0 {
 		due = w.Now().UTC().Add(pruned.DueIn)
 		w.Events.ActionNote(a, fmt.Sprintf("%d packs are condemned (%s); the first may be deleted at %s", pruned.Condemned,
 			plan.FormatBytes(pruned.CondemnedBytes), due.Format("2006-01-02 15:04:05 UTC")))
 	}
 	err = w.book.update(ctx, func(c *state.Catalog) error {
+		resummarize(c, a.Store, pruned.Summaries)
 		usage(c, a.Store, func(u *state.Usage) {
 			*u = state.Usage{
 				At: w.Now().UTC(), Bytes: pruned.Bytes, Objects: pruned.Objects, Condemned: pruned.CondemnedBytes, Due: due,

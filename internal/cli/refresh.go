@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/holdfast-io/holdfast/internal/apply"
+	"github.com/holdfast-io/holdfast/internal/blob"
 	"github.com/holdfast-io/holdfast/internal/cli/view"
 	"github.com/holdfast-io/holdfast/internal/repo"
 	"github.com/holdfast-io/holdfast/planner"
@@ -86,6 +87,11 @@ func (s *session) observeStore(ctx context.Context, address, mode string) planne
 	seen := planner.ObservedStore{
 		Repository: r.ID(), Recipients: config.Recipients, Writers: config.Writers, Unknown: survey.Unknown,
 		Bytes: survey.Bytes, Objects: survey.Objects, Unneeded: survey.Unneeded, Condemned: survey.Condemned,
+	}
+	if guards, err := blob.GuardsOf(ctx, r.bucket); err == nil {
+		seen.Versioning, seen.ObjectLock = guards.Versioning, guards.ObjectLock
+	} else {
+		s.log.Warn("ask the store for its guards", "address", address, "err", err) // rights that looking itself does not need
 	}
 	for _, p := range survey.Points {
 		if p.Manifest {

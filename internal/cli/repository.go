@@ -204,8 +204,16 @@ func (r *repository) Prune(ctx context.Context, grace time.Duration) (apply.Prun
 	p, err := r.Repository.Prune(ctx, repo.PruneOptions{Grace: grace})
 	return apply.Pruned{
 		Deleted: p.Deleted, DeletedBytes: p.DeletedBytes, Condemned: p.Condemned, CondemnedBytes: p.CondemnedBytes,
-		Bytes: p.Bytes, Objects: p.Objects, DueIn: p.DueIn,
+		Bytes: p.Bytes, Objects: p.Objects, DueIn: p.DueIn, Rewritten: p.Rewritten, RewrittenBytes: p.RewrittenBytes,
+		Summaries: pointCopies(p.Summaries),
 	}, err
+}
+
+func pointCopies(list []repo.PointCheck) (copies []apply.PointCopy) {
+	for _, c := range list {
+		copies = append(copies, apply.PointCopy{Address: c.Address, Point: c.ID, Manifest: c.ManifestSHA, Summary: c.SummarySHA})
+	}
+	return copies
 }
 
 // stored and restored convert between the executor's entry and the manifest's: the same fields, two rooms.

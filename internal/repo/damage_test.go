@@ -179,7 +179,8 @@ func wantNamed(t *testing.T, b *memory, k key, name string) {
 	}
 }
 
-// TestVerifyReadGoesOn damages the pack in the middle: the entries it spoils are named, the others are not.
+// TestVerifyReadGoesOn damages the pack in the middle: the entries it spoils are named, the others are not. One sealed block
+// of 64 KiB may hold the end of one entry and the beginning of the next.
 func TestVerifyReadGoesOn(t *testing.T) {
 	b, k := damagedStore(t)
 	name := b.names("packs/")[0]
@@ -188,13 +189,13 @@ func TestVerifyReadGoesOn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(report.Damaged) != 1 || report.Damaged[0].Object != name || len(report.Damaged[0].Entries) != 1 {
-		t.Fatalf("damaged %+v, want one entry of %s", report.Damaged, name)
+	if len(report.Damaged) != 1 || report.Damaged[0].Object != name || len(report.Damaged[0].Entries) == 0 || len(report.Damaged[0].Entries) == len(damageFiles()) {
+		t.Fatalf("damaged %+v, want some entries of %s", report.Damaged, name)
 	}
 	if diff := cmp.Diff([]string{address + "/p1"}, report.Damaged[0].Points); diff != "" {
 		t.Errorf("points (-want +got):\n%s", diff)
 	}
-	bad := report.Damaged[0].Entries[0]
+	bad := report.Damaged[0].Entries
 	rd, err := open(t, b, k.id).OpenPoint(t.Context(), address, "p1")
 	if err != nil {
 		t.Fatal(err)
@@ -204,7 +205,7 @@ func TestVerifyReadGoesOn(t *testing.T) {
 			_, err := io.Copy(io.Discard, r)
 			return err
 		})
-		if (err != nil) != (f.path == bad) {
+		if (err != nil) != slices.Contains(bad, f.path) {
 			t.Errorf("read of %s: %v; damaged is %s", f.path, err, bad)
 		}
 	}
