@@ -91,18 +91,8 @@ func (w *Writer) writePoint(ctx context.Context, info manifest.Info) (Receipt, e
 	if err != nil {
 		return Receipt{}, fmt.Errorf("encode summary: %w", err)
 	}
-	if err := putVerified(ctx, w.r.bucket, summaryName(w.o.Address, w.o.Point), summary); err != nil {
-		return Receipt{}, err
-	}
 	used := w.usedPacks()
-	if err := w.lease.stillNeeds(ctx, used); err != nil {
-		return Receipt{}, err
-	}
-	write := createVerified
-	if w.o.replace {
-		write = putVerified
-	}
-	if err := write(ctx, w.r.bucket, manifestName(w.o.Address, w.o.Point), stored); err != nil {
+	if err := w.storePoint(ctx, used, summary, stored); err != nil {
 		return Receipt{}, err
 	}
 	if err := w.lease.publish(ctx, w.o.Address, w.o.Point, used); err != nil {
@@ -113,6 +103,31 @@ func (w *Writer) writePoint(ctx context.Context, info manifest.Info) (Receipt, e
 	return Receipt{
 		Manifest: s.ManifestSHA256, Summary: hashOf(summary), Size: s.Size, Stored: w.stored.Load(), Items: s.Items, Warnings: w.warnings,
 	}, nil
+}
+
+// storePoint writes summary and manifest. A point that is replaced can be read at any moment: without a summary it can, with
+// that of another manifest it could not.
+func (w *Writer) storePoint(ctx context.Context, used []index.PackID, summary, document []byte) error {
+	sname, mname := summaryName(w.o.Address, w.o.Point), manifestName(w.o.Address, w.o.Point)
+	if w.o.replace {
+		if err := w.lease.stillNeeds(ctx, used); err != nil {
+			return err
+		}
+		if err := w.r.bucket.Delete(ctx, sname); err != nil {
+			return fmt.Errorf("delete outdated summary: %w", err)
+		}
+		if err := putVerified(ctx, w.r.bucket, mname, document); err != nil {
+			return err
+		}
+		return putVerified(ctx, w.r.bucket, sname, summary)
+	}
+	if err := putVerified(ctx, w.r.bucket, sname, summary); err != nil {
+		return err
+	}
+	if err := w.lease.stillNeeds(ctx, used); err != nil {
+		return err
+	}
+	return createVerified(ctx, w.r.bucket, mname, document)
 }
 
 func (w *Writer) encodeManifest(info manifest.Info) ([]byte, error) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
+	"slices"
 	"time"
 
 	"github.com/holdfast-io/holdfast/internal/repo/chunk"
@@ -57,6 +58,24 @@ func (c Config) family() string {
 func (c Config) Encode() ([]byte, error) {
 	out, err := json.MarshalIndent(c, "", "  ")
 	return append(out, '\n'), err
+}
+
+// holders returns who has a key object, once each; without encryption the one object that everybody can open.
+func (c Config) holders() []string {
+	if c.Encryption == EncryptionNone {
+		return []string{""}
+	}
+	var out []string
+	for _, h := range slices.Concat(c.Recipients, c.Writers) {
+		if !slices.Contains(out, h) {
+			out = append(out, h) // a recipient may be named as a writer too
+		}
+	}
+	return out
+}
+
+func (c Config) keyName(holder string) string {
+	return keyName(c.family(), holder, c.Encryption != EncryptionNone)
 }
 
 // DecodeConfig parses and checks repo.json.

@@ -1,397 +1,322 @@
 package repo
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/holdfast-io/holdfast/internal/blob"
 	"github.com/holdfast-io/holdfast/internal/repo/index"
-	"github.com/holdfast-io/holdfast/internal/repo/manifest"
 )
 
-const (
-	// copyWorkers is how many packs are on their way at once; each is held in memory.
-	copyWorkers = 4
-	// copyKnows is how long a copier trusts what it saw of the destination.
-	copyKnows = 10 * time.Minute
-	// smallContent is what is read into memory whole when a point is sealed anew; larger content is streamed.
-	smallContent = 1 << 20
-)
+// copyWorkers is how many packs are on their way at once; each is held in memory.
+const copyWorkers = 4
 
-// Copier brings restore points from one repository to another. It remembers what both hold, so that many points cost one
-// look. Not safe for concurrent use.
+// Copier brings restore points from one repository to another. It remembers what their indexes list, so that many points
+// cost little more than one. Not safe for concurrent use.
 type Copier struct {
 	to, from *Repository
 
-	seen    time.Duration               // Mono of the last look at the destination
-	have    map[index.PackID]int64      // packs at the destination and their sizes
-	listed  map[index.PackID]bool       // packs that the destination's indexes list
-	records map[index.PackID]index.Pack // of the source, as far as its indexes were read
-	unread  []blob.Info                 // index objects of the source, the next to be read last
-	looked  bool                        // unread was filled
-}
-
-// NewCopier makes a copier.
-func NewCopier(to, from *Repository) *Copier {
-	return &Copier{to: to, from: from, records: map[index.PackID]index.Pack{}}
+	read   map[string]bool        // index objects of the destination that were read
+	listed map[index.PackID]int64 // what they list, and in which size
+	source *records               // what the source's packs hold
+	have   map[index.PackID]int64 // packs at the destination, as of the copy that is under way
 }
 
 // CopyOptions say what to copy and how.
 type CopyOptions struct {
 	Manifest, Summary string                    // SHA-256 of the stored objects in the source, where the caller knows them
 	Compression       string                    // for points that are sealed anew
-	Progress          func(bytes, stored int64) // bytes that went over, bytes added; one call at a time; may be nil
+	Progress          func(bytes, stored int64) // handled so far, and added; one call at a time; may be nil
 }
 
-// Copy brings one point over. Where both repositories share their keys it goes as stored: no key that reads it is needed,
-// one that writes to the source is. Otherwise it is read and sealed anew, which needs a key that reads the source. A point
-// that is there already is not brought again.
+// NewCopier makes a copier.
+func NewCopier(to, from *Repository) *Copier {
+	to, from = to.borrow(from), from.borrow(to)
+	return &Copier{to: to, from: from, source: newRecords(from)}
+}
+
+// Copy brings one point over. Where both repositories share keys and recipients it goes as stored, byte for byte: no key that
+// reads it is needed, one that writes is. Otherwise it is read and sealed anew, which needs a key that reads the source. A
+// point that is whole there already is left alone; what an interrupted copy brought is not brought again.
 //
-// Errors: ErrNoPoint, KeyError, DamagedError (of an object of the source), ErrLeaseLost, those of the buckets.
+// Errors: ErrNoPoint, KeyError, LeaseHeldError, ErrLeaseLost, DamagedError (of an object of the source, unless it says
+// otherwise), those of the buckets. With any of them nothing is published.
 func (c *Copier) Copy(ctx context.Context, address, id string, o CopyOptions) (Receipt, error) {
-	s, err := c.from.Summary(ctx, address, id)
-	if err != nil {
+	if err := checkPoint(address, id); err != nil {
 		return Receipt{}, err
 	}
 	if o.Progress == nil {
 		o.Progress = func(int64, int64) {}
 	}
-	if c.to.Family() != c.from.Family() {
-		return c.reseal(ctx, s, o)
-	}
-	return c.asStored(ctx, s, o)
-}
-
-// object reads a small object of the source and compares it with the hash it should have.
-func (c *Copier) object(ctx context.Context, name, want string) ([]byte, error) {
-	raw, err := c.from.bucket.Get(ctx, name)
-	if errors.Is(err, blob.ErrNotFound) {
-		return nil, damaged(name, "it is missing from the store")
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", name, err)
-	}
-	if want != "" && hashOf(raw) != want {
-		return nil, damaged(name, "its bytes hash to %s instead of %s", hashOf(raw), want)
-	}
-	return raw, nil
-}
-
-func (c *Copier) asStored(ctx context.Context, s manifest.Summary, o CopyOptions) (Receipt, error) {
-	mname, sname := manifestName(s.Address, s.Point), summaryName(s.Address, s.Point)
-	document, err := c.object(ctx, mname, s.ManifestSHA256)
-	if err != nil {
+	want := PointCheck{Address: address, ID: id, ManifestSHA: o.Manifest, SummarySHA: o.Summary}
+	if err := c.to.needWrite(); err != nil {
 		return Receipt{}, err
 	}
-	if o.Manifest != "" && o.Manifest != s.ManifestSHA256 {
-		return Receipt{}, damaged(mname, "its bytes hash to %s instead of %s", s.ManifestSHA256, o.Manifest)
+	if !c.to.sharesKeys(c.from) {
+		return c.reseal(ctx, want, o)
 	}
-	summary, err := c.object(ctx, sname, o.Summary)
+	docs, err := c.from.pointDocs(ctx, want)
 	if err != nil {
-		return Receipt{}, err
+		return Receipt{}, fmt.Errorf("copy from repository %s: %w", c.from.ID(), err)
 	}
-	receipt := Receipt{Manifest: s.ManifestSHA256, Summary: hashOf(summary), Size: s.Size, Items: s.Items}
-	if there, ok, err := c.to.HasManifest(ctx, s.Address, s.Point); err != nil || ok && there == receipt.Manifest {
+	if receipt, done, err := c.there(ctx, address, id, docs.summary.ManifestSHA256); done || err != nil {
 		return receipt, err
-	} else if ok {
-		return Receipt{}, damaged(mname, "the destination has another manifest under this name")
 	}
 	held, err := c.to.writerLease(ctx)
 	if err != nil {
 		return Receipt{}, err
 	}
-	receipt.Stored, err = c.publish(held, s, summary, document, o)
-	return receipt, errors.Join(err, held.release(ctx))
+	p := &passage{Copier: c, docs: docs, lease: held, progress: o.Progress}
+	receipt, err := p.run(held.ctx)
+	if cause := context.Cause(held.ctx); err != nil && cause != nil {
+		err = errors.Join(cause, err)
+	}
+	if rerr := held.release(ctx); rerr != nil && err == nil {
+		receipt.Warnings = append(receipt.Warnings, rerr.Error())
+	}
+	return receipt, err
 }
 
-// publish brings over what the point needs, in the order of every write: packs, index, summary, manifest.
-func (c *Copier) publish(held *lease, s manifest.Summary, summary, document []byte, o CopyOptions) (stored int64, err error) {
-	ctx := held.ctx
-	if err := c.look(ctx); err != nil {
-		return 0, err
+// there tells whether a point is whole at the destination, as far as names and sizes tell. Another manifest in its place,
+// one that belongs to nothing whole, is damage; an empty want accepts any.
+func (c *Copier) there(ctx context.Context, address, id, want string) (Receipt, bool, error) {
+	sum, there, err := c.to.HasManifest(ctx, address, id)
+	if err != nil || !there {
+		return Receipt{}, false, err
 	}
-	needed := make([]index.PackID, 0, len(s.Packs))
-	for _, name := range s.Packs {
-		if id, ok := parsePackID(name); ok {
-			needed = append(needed, id)
+	docs, err := c.to.pointDocs(ctx, PointCheck{Address: address, ID: id})
+	if err != nil && !isDamage(err) {
+		return Receipt{}, false, err
+	}
+	if err == nil {
+		lack, err := c.lacking(ctx, docs.packs)
+		if err != nil || len(lack) == 0 {
+			return docs.receipt(0), err == nil, err
 		}
 	}
-	var count atomic.Int64
-	if err := c.packs(ctx, needed, &count, o); err != nil {
-		return 0, err
+	if sum != want {
+		return Receipt{}, false, c.otherManifest(address, id)
 	}
-	if err := c.index(ctx, needed, &count); err != nil {
-		return 0, err
-	}
-	if err := putVerified(ctx, c.to.bucket, summaryName(s.Address, s.Point), summary); err != nil {
-		return 0, err
-	}
-	if err := held.stillNeeds(ctx, needed); err != nil {
-		return 0, err
-	}
-	if err := createVerified(ctx, c.to.bucket, manifestName(s.Address, s.Point), document); err != nil {
-		return 0, err
-	}
-	return count.Load() + int64(len(summary)+len(document)), held.publish(ctx, s.Address, s.Point, needed)
+	return Receipt{}, false, nil
 }
 
-// look learns what the destination has. What is condemned there counts as absent and is brought again.
-func (c *Copier) look(ctx context.Context) error {
-	if c.have != nil && c.to.clock.Mono()-c.seen < copyKnows {
-		return nil
+func (c *Copier) otherManifest(address, id string) error {
+	return fmt.Errorf("copy to repository %s: %w", c.to.ID(), damaged(manifestName(address, id), "it is there already, and it is not the manifest of a whole copy; repair it"))
+}
+
+// sharesKeys tells whether what one store holds may be brought to the other as it is: they share their keys and seal to the same
+// people.
+func (r *Repository) sharesKeys(other *Repository) bool {
+	a, b := r.config, other.config
+	return a.family() == b.family() && a.Encryption == b.Encryption && a.MetadataRecipient == b.MetadataRecipient &&
+		slices.Equal(sortedSet(a.Recipients), sortedSet(b.Recipients))
+}
+
+// borrow returns the repository with the other's keys, where it lacks them and both share theirs: their writers may differ.
+func (r *Repository) borrow(other *Repository) *Repository {
+	if r.CanWrite() || !other.CanWrite() || !r.sharesKeys(other) {
+		return r
 	}
-	c.seen = c.to.clock.Mono()
-	have, listed := map[index.PackID]int64{}, map[index.PackID]bool{}
-	var names []string
+	keyed := *r
+	keyed.meta, keyed.keys, keyed.document = other.meta, other.keys, other.document
+	return &keyed
+}
+
+// lacking returns those of the packs that the destination does not have, or has condemned, in another size than an index
+// says, or in no readable index. It looks anew at every call: without a lease a pruner may delete what was seen before.
+func (c *Copier) lacking(ctx context.Context, packs []index.PackID) ([]index.PackID, error) {
+	c.have = map[index.PackID]int64{}
 	err := c.to.bucket.List(ctx, packsPrefix, func(i blob.Info) error {
 		if id, ok := parsePackName(i.Name); ok {
-			have[id] = i.Size
+			c.have[id] = i.Size
 		}
 		return nil
 	})
-	if err == nil {
-		err = c.to.bucket.List(ctx, indexPrefix, func(i blob.Info) error {
-			names = append(names, i.Name)
-			return nil
-		})
-	}
 	if err != nil {
-		return fmt.Errorf("list the destination: %w", err)
-	}
-	var mu sync.Mutex
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(pruneWorkers)
-	for _, name := range names {
-		g.Go(func() error {
-			plain, err := c.readIndex(gctx, c.to, name)
-			if err != nil || plain == nil {
-				return err
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			return wrapDamaged(name, index.Decode(plain, func(p index.Pack) error {
-				listed[p.ID] = true
-				return nil
-			}))
-		})
-	}
-	if err := g.Wait(); err != nil {
-		return err
+		return nil, fmt.Errorf("list packs: %w", err)
 	}
 	marked, err := c.to.condemned(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for id := range marked {
-		delete(have, id)
+		delete(c.have, id)
 	}
-	c.have, c.listed = have, listed
-	return nil
+	if err := c.readLists(ctx); err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(slices.Clone(packs), func(id index.PackID) bool {
+		size, here := c.have[id]
+		said, ok := c.listed[id]
+		return here && ok && size == said
+	}), nil
 }
 
-// readIndex reads an index of either repository: they share the metadata identity, and the source's is at hand. What
-// is damaged lists nothing.
-func (c *Copier) readIndex(ctx context.Context, r *Repository, name string) ([]byte, error) {
-	raw, err := r.bucket.Get(ctx, name)
-	if errors.Is(err, blob.ErrNotFound) || err == nil && indexName(hashOf(raw)) != name {
-		return nil, nil
-	}
+// readLists learns what the destination's indexes list. Those that were read before are not read again, unless some are
+// gone: what they listed may not be listed by others.
+func (c *Copier) readLists(ctx context.Context) error {
+	now := map[string]bool{}
+	err := c.to.bucket.List(ctx, indexPrefix, func(i blob.Info) error {
+		now[i.Name] = true
+		return nil
+	})
 	if err != nil {
-		return nil, fmt.Errorf("read index: %w", err)
+		return fmt.Errorf("list indexes: %w", err)
 	}
-	plain, err := c.from.openMetadata(name, raw)
-	if isDamage(err) {
-		return nil, nil
+	for name := range c.read {
+		if !now[name] {
+			c.read = nil
+			break
+		}
 	}
-	return plain, err
+	if c.read == nil {
+		c.read, c.listed = map[string]bool{}, map[index.PackID]int64{}
+	}
+	maps.DeleteFunc(now, func(name string, _ bool) bool { return c.read[name] })
+	return c.to.eachIndexed(ctx, slices.Collect(maps.Keys(now)), func(name string, packs []index.Pack) {
+		c.read[name] = true
+		for _, p := range packs {
+			c.listed[p.ID] = p.Size
+		}
+	})
 }
 
-// packs brings missing packs over. Each is checked against its name on the way.
-func (c *Copier) packs(ctx context.Context, needed []index.PackID, stored *atomic.Int64, o CopyOptions) error {
+// eachIndexed reads index objects and hands out what each lists, one at a time. Those that are damaged list nothing.
+func (r *Repository) eachIndexed(ctx context.Context, names []string, each func(name string, packs []index.Pack)) error {
 	var mu sync.Mutex
 	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(copyWorkers)
-	for _, id := range needed {
-		mu.Lock()
-		_, there := c.have[id]
-		mu.Unlock()
-		if there {
-			continue
-		}
+	g.SetLimit(max(4, r.concurrency))
+	for _, name := range names {
 		g.Go(func() error {
-			size, err := c.pack(gctx, id)
-			if err != nil {
+			plain, err := r.readIndex(gctx, name)
+			if isDamage(err) {
+				return nil // what it lists is found by other means
+			}
+			if err != nil || plain == nil {
 				return err
+			}
+			var packs []index.Pack
+			if index.Decode(plain, func(p index.Pack) error { packs = append(packs, p); return nil }) != nil {
+				return nil
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			c.have[id] = size
-			n := stored.Add(size)
-			o.Progress(n, n)
+			each(name, packs)
 			return nil
 		})
 	}
 	return g.Wait()
 }
 
-func (c *Copier) pack(ctx context.Context, id index.PackID) (int64, error) {
-	name := packName(id.String())
-	raw, err := c.object(ctx, name, id.String())
-	if err != nil {
-		return 0, err
-	}
-	// A condemned pack is there, and may be about to go: writing it again and taking the mark off makes it ours.
-	if err := c.to.bucket.Delete(ctx, condemnedName(id)); err != nil {
-		return 0, fmt.Errorf("acquit pack %s: %w", id, err)
-	}
-	if err := c.to.bucket.Put(ctx, name, raw); err != nil {
-		return 0, fmt.Errorf("write pack %s: %w", id, err)
-	}
-	info, err := c.to.bucket.Stat(ctx, name)
-	if err != nil {
-		return 0, fmt.Errorf("look at written pack %s: %w", id, err)
-	}
-	if info.Size != int64(len(raw)) {
-		return 0, damaged(name, "it has %d bytes right after %d were written; the store is not reliable", info.Size, len(raw))
-	}
-	return info.Size, nil
+// passage brings one point over as it is stored.
+type passage struct {
+	*Copier
+	docs     pointDocs
+	lease    *lease
+	progress func(bytes, stored int64)
+
+	stored  atomic.Int64
+	mu      sync.Mutex // guards handled and calls of progress
+	handled int64
 }
 
-// index writes an index of the needed packs that no index of the destination lists.
-func (c *Copier) index(ctx context.Context, needed []index.PackID, stored *atomic.Int64) error {
-	var packs []index.Pack
-	for _, id := range needed {
-		if c.listed[id] {
-			continue
-		}
-		p, err := c.record(ctx, id)
-		if err != nil {
-			return err
-		}
-		packs = append(packs, p)
+// run keeps the order of every write: packs, index, summary, manifest.
+func (p *passage) run(ctx context.Context) (Receipt, error) {
+	if err := p.to.claim(ctx, p.lease, p.docs.packs); err != nil {
+		return Receipt{}, err
 	}
-	for len(packs) > 0 {
-		n := min(len(packs), packsPerIndex)
-		sealed, err := c.from.sealMetadata(index.Encode(packs[:n]))
-		if err != nil {
-			return fmt.Errorf("encode index: %w", err)
-		}
-		if err := createContent(ctx, c.to.bucket, indexName(hashOf(sealed)), sealed); err != nil {
-			return err
-		}
-		stored.Add(int64(len(sealed)))
-		for _, p := range packs[:n] {
-			c.listed[p.ID] = true
-		}
-		packs = packs[n:]
+	lack, err := p.lacking(ctx, p.docs.packs)
+	if err != nil {
+		return Receipt{}, err
 	}
+	if err := p.bring(ctx, lack); err != nil {
+		return Receipt{}, err
+	}
+	return p.publish(ctx)
+}
+
+// bring stores the packs that are lacking, and lists them.
+func (p *passage) bring(ctx context.Context, lack []index.PackID) error {
+	for _, id := range p.docs.packs {
+		p.handled += p.have[id]
+	}
+	for _, id := range lack {
+		p.handled -= p.have[id]
+	}
+	entries, err := p.source.of(ctx, lack)
+	if err != nil {
+		return fmt.Errorf("copy from repository %s: %w", p.from.ID(), err)
+	}
+	u := &uploader{r: p.to, stored: &p.stored}
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(copyWorkers)
+	for _, entry := range entries {
+		g.Go(func() error {
+			if p.have[entry.ID] != entry.Size {
+				if err := p.pack(gctx, entry); err != nil {
+					return err
+				}
+			}
+			p.done(entry.Size)
+			return u.note(gctx, entry)
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return u.flush(ctx)
+}
+
+// pack brings one pack over.
+func (p *passage) pack(ctx context.Context, entry index.Pack) error {
+	data, err := p.from.soundPack(ctx, entry.ID)
+	if err == nil && int64(len(data)) != entry.Size {
+		err = damaged(packName(entry.ID.String()), "it has %d bytes, and its index says %d", len(data), entry.Size)
+	}
+	if err != nil {
+		return fmt.Errorf("copy from repository %s: %w", p.from.ID(), err)
+	}
+	if err := p.to.putPack(ctx, entry.ID, data); err != nil {
+		return err
+	}
+	p.stored.Add(entry.Size)
 	return nil
 }
 
-// record finds what a pack of the source holds. Its indexes are read from the newest on, as far as needed.
-func (c *Copier) record(ctx context.Context, id index.PackID) (index.Pack, error) {
-	if !c.looked {
-		err := c.from.bucket.List(ctx, indexPrefix, func(i blob.Info) error {
-			c.unread = append(c.unread, i)
-			return nil
-		})
-		if err != nil {
-			return index.Pack{}, fmt.Errorf("list indexes: %w", err)
-		}
-		slices.SortFunc(c.unread, func(a, b blob.Info) int { return a.ModTime.Compare(b.ModTime) })
-		c.looked = true
-	}
-	for {
-		if p, ok := c.records[id]; ok {
-			return p, nil
-		}
-		if len(c.unread) == 0 {
-			break
-		}
-		next := c.unread[len(c.unread)-1]
-		c.unread = c.unread[:len(c.unread)-1]
-		plain, err := c.readIndex(ctx, c.from, next.Name)
-		if err != nil {
-			return index.Pack{}, err
-		}
-		if plain == nil {
-			continue
-		}
-		err = wrapDamaged(next.Name, index.Decode(plain, func(p index.Pack) error {
-			c.records[p.ID] = p
-			return nil
-		}))
-		if err != nil {
-			return index.Pack{}, err
-		}
-	}
-	c.looked = false // one may come meanwhile
-	return index.Pack{}, damaged(packName(id.String()), "no readable index lists it; repair the source first")
-}
-
-// reseal reads the point and writes it anew, in constant memory.
-func (c *Copier) reseal(ctx context.Context, s manifest.Summary, o CopyOptions) (Receipt, error) {
-	if there, ok, err := c.to.HasManifest(ctx, s.Address, s.Point); err != nil {
+// publish writes summary and manifest. A manifest that is here must be the same.
+func (p *passage) publish(ctx context.Context) (Receipt, error) {
+	address, id := p.docs.summary.Address, p.docs.summary.Point
+	if err := putVerified(ctx, p.to.bucket, summaryName(address, id), p.docs.summaryRaw); err != nil {
 		return Receipt{}, err
-	} else if ok {
-		mine, err := c.to.Summary(ctx, s.Address, s.Point)
-		if err != nil {
-			return Receipt{}, err
-		}
-		sum, _, err := c.to.HasSummary(ctx, s.Address, s.Point)
-		return Receipt{Manifest: there, Summary: sum, Size: mine.Size, Items: mine.Items, Stored: mine.Stored}, err
 	}
-	return c.rewrite(ctx, s, o, false)
-}
-
-func (c *Copier) rewrite(ctx context.Context, s manifest.Summary, o CopyOptions, replace bool) (Receipt, error) {
-	rd, err := c.from.OpenPoint(ctx, s.Address, s.Point)
+	if err := p.lease.stillNeeds(ctx, p.docs.packs); err != nil {
+		return Receipt{}, err
+	}
+	err := createVerified(ctx, p.to.bucket, manifestName(address, id), p.docs.manifestRaw)
+	if errors.Is(err, blob.ErrExists) {
+		sum, _, err := p.to.HasManifest(ctx, address, id)
+		if err == nil && sum != p.docs.summary.ManifestSHA256 {
+			err = p.otherManifest(address, id)
+		}
+		return p.docs.receipt(p.stored.Load()), err
+	}
 	if err != nil {
 		return Receipt{}, err
 	}
-	w, err := c.to.NewWriter(ctx, WriterOptions{
-		Address: s.Address, Point: s.Point, Compression: o.Compression, SizeHint: s.Size, replace: replace,
-		Progress: func(st WriterStats) { o.Progress(st.Bytes, st.Stored) },
-	})
-	if err != nil {
-		return Receipt{}, err
-	}
-	defer w.Abort()
-	err = rd.Read(ctx, nil, func(e manifest.Entry, content io.Reader) error { return pass(ctx, w, e, content) })
-	if err != nil {
-		return Receipt{}, err
-	}
-	return w.Commit(ctx, s.Info)
+	p.stored.Add(int64(len(p.docs.summaryRaw) + len(p.docs.manifestRaw)))
+	return p.docs.receipt(p.stored.Load()), p.lease.publish(ctx, address, id, p.docs.packs)
 }
 
-// pass hands one entry from a reader to a writer.
-func pass(ctx context.Context, w *Writer, e manifest.Entry, content io.Reader) error {
-	switch {
-	case e.Size == 0:
-		return w.Add(ctx, e, Content{})
-	case e.Size <= smallContent:
-		data, err := io.ReadAll(content)
-		if err != nil {
-			return err
-		}
-		return w.Add(ctx, e, Content{SizeHint: e.Size, Open: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil }})
-	}
-	pr, pw := io.Pipe()
-	if err := w.Add(ctx, e, Content{SizeHint: e.Size, Open: func() (io.ReadCloser, error) { return pr, nil }}); err != nil {
-		return err
-	}
-	stop := context.AfterFunc(w.ctx, func() { pr.CloseWithError(w.err()) })
-	defer stop()
-	_, err := io.Copy(pw, content)
-	pw.CloseWithError(err) // nil is io.EOF
-	return err
+func (p *passage) done(bytes int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.handled += bytes
+	p.progress(p.handled, p.stored.Load())
 }

@@ -70,7 +70,10 @@ func prepareLike(ctx context.Context, b blob.Bucket, o InitOptions) (Config, err
 	}
 	config.ID, config.Family, config.Created = newID(), o.Like.config.family(), time.Now().UTC().Truncate(time.Second)
 	if slices.Equal(sortedSet(o.Writers), sortedSet(config.Writers)) {
-		return config, o.Like.copyKeys(ctx, b)
+		err := o.Like.copyKeys(ctx, b)
+		if !errors.Is(err, blob.ErrNotFound) || !o.Like.CanWrite() {
+			return config, err
+		}
 	}
 	if err := o.Like.needWrite(); err != nil {
 		return Config{}, err
@@ -87,15 +90,8 @@ func sortedSet(list []string) []string {
 
 // copyKeys brings the key objects over as stored. Repeating it after a crash is safe.
 func (r *Repository) copyKeys(ctx context.Context, b blob.Bucket) error {
-	var names []string
-	err := r.bucket.List(ctx, keysPrefix, func(i blob.Info) error {
-		names = append(names, i.Name)
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("list key objects: %w", err)
-	}
-	for _, name := range names {
+	for _, holder := range r.config.holders() {
+		name := r.config.keyName(holder)
 		raw, err := r.bucket.Get(ctx, name)
 		if err != nil {
 			return fmt.Errorf("read key object: %w", err)
@@ -175,23 +171,18 @@ func storeKeys(ctx context.Context, b blob.Bucket, config Config, document seal.
 	if err != nil {
 		return fmt.Errorf("encode key document: %w", err)
 	}
-	if config.Encryption == EncryptionNone {
-		return write(ctx, b, keyName(config.family(), "", false), plain)
-	}
-	holders := slices.Concat(config.Recipients, config.Writers)
-	for i, holder := range holders {
-		if slices.Contains(holders[:i], holder) {
-			continue // a recipient that is named as a writer too
+	for _, holder := range config.holders() {
+		sealer := seal.Sealer{Plain: config.Encryption == EncryptionNone}
+		if !sealer.Plain {
+			if sealer.Recipients, err = seal.ParseRecipients([]string{holder}); err != nil {
+				return err
+			}
 		}
-		recipients, err := seal.ParseRecipients([]string{holder})
+		sealed, err := sealer.Seal(plain)
 		if err != nil {
 			return err
 		}
-		sealed, err := seal.Sealer{Recipients: recipients}.Seal(plain)
-		if err != nil {
-			return err
-		}
-		if err := write(ctx, b, keyName(config.family(), holder, true), sealed); err != nil {
+		if err := write(ctx, b, config.keyName(holder), sealed); err != nil {
 			return err
 		}
 	}

@@ -39,36 +39,52 @@ func (r *Repository) OpenPoint(ctx context.Context, address, id string) (*Reader
 	if err != nil {
 		return nil, fmt.Errorf("read manifest: %w", err)
 	}
-	if err := rd.decode(r, address, id, raw); err != nil {
+	if err := rd.open(ctx, r, address, id, raw, false); err != nil {
 		return nil, err
 	}
+	return rd, nil
+}
+
+// openDocument opens a point whose manifest is known to be the right one: no summary contradicts it.
+func (r *Repository) openDocument(ctx context.Context, c PointCheck, raw []byte) (*Reader, error) {
+	rd := &Reader{name: manifestName(c.Address, c.ID)}
+	return rd, rd.open(ctx, r, c.Address, c.ID, raw, true)
+}
+
+func (rd *Reader) open(ctx context.Context, r *Repository, address, id string, raw []byte, sure bool) error {
+	err := rd.decode(r, address, id, raw)
+	if err != nil {
+		return err
+	}
 	rd.summary, err = r.Summary(ctx, address, id)
-	switch {
+	switch other := rd.summary.ManifestSHA256 != hashOf(raw); {
+	case err == nil && other && sure:
+		rd.summary = rd.standIn(raw)
 	case err != nil && isDamage(err):
 		rd.notes = append(rd.notes, err)
 		rd.summary = rd.standIn(raw)
 	case err != nil:
-		return nil, err
-	case rd.summary.ManifestSHA256 != hashOf(raw):
-		return nil, damaged(rd.name, "it is not the manifest that the summary names (%s)", rd.summary.ManifestSHA256)
+		return err
+	case other:
+		return damaged(rd.name, "it is not the manifest that the summary names (%s)", rd.summary.ManifestSHA256)
 	}
 	decoder, err := frame.NewDecoder()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	condemned, err := r.condemned(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	loaded, err := r.loadIndex(ctx, condemned)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for _, p := range loaded.aside {
 		loaded.index.Add(p) // last: chunks are read from packs that stay, where there is a choice
 	}
 	rd.src = &source{r: r, loaded: loaded, packs: newPackReader(r), decoder: decoder, absent: rd.absent}
-	return rd, rd.completeIndex(ctx)
+	return rd.completeIndex(ctx)
 }
 
 // isDamage tells problems of an object from problems of reaching it.
