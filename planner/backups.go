@@ -19,11 +19,15 @@ type work struct {
 	points  []state.RestorePoint // of the catalog
 	after   []state.RestorePoint // as they will be when the planned backup and verification succeeded
 	newest  int                  // index of the newest complete point; -1 for none
+	first   int                  // where its actions begin in the plan
 	making  string               // ID of the planned backup
 	proving string               // ID of the planned verification
 
-	rehearsing string   // ID of the planned rehearsal
-	repairing  []string // IDs of planned repairs
+	rehearsing string // ID of the planned rehearsal
+
+	hurt         []int             // indexes of points with a copy known to be damaged, ascending
+	repairing    map[string]string // planned repairs: ID → store of the good copy, empty when there is none
+	settingAside []string          // IDs of the repairs without a good copy in the store the backup writes to
 }
 
 // backups plans each declared backup: make, prove, expire.
@@ -32,14 +36,16 @@ func (p *planner) backups() {
 		b := p.in.Desired.Backups[address]
 		points := p.in.Catalog.Points[address]
 		w := &work{address: address, backup: b, rule: p.rules.of(b), points: points, newest: newestComplete(points)}
-		w.after = points
+		w.after, w.first = points, len(p.out.Actions)
 		p.repairs(w)
 		p.backup(w)
 		p.verify(w)
 		p.verifyCopies(w)
 		p.rehearse(w)
-		gone := p.expire(w)
+		gone := p.expiringPoints(w)
+		p.dropRepairs(w, gone)
 		p.copies(w, gone)
+		p.expire(w, gone)
 		p.window(w, gone)
 		p.driftOf(w, gone)
 	}
@@ -112,7 +118,7 @@ func (p *planner) backup(w *work) {
 		Reason: reason, Why: why,
 	}
 	a.After = append(p.afterInitialize(w.backup.Store), p.recovering[recoverKey(w.address, w.backup.Store)]...)
-	a.After = append(a.After, w.repairing...)
+	a.After = append(a.After, w.settingAside...)
 	if w.newest >= 0 {
 		a.Bytes = w.points[w.newest].Size
 	}
@@ -160,7 +166,7 @@ func (p *planner) verify(w *work) {
 		why := unproven(point.Copies[i], level)
 		if p.broken(w.address, &point, &point.Copies[i]) {
 			// A repair proves what is stored by itself; what goes further is proven again after it.
-			if a.After = p.mended(w, point.ID, point.Copies[i].Store); a.After == nil || level.Rank() <= policy.VerifyStored.Rank() {
+			if a.After = w.mended(point.ID, point.Copies[i].Store); a.After == nil || level.Rank() <= policy.VerifyStored.Rank() {
 				return
 			}
 			why = "its copy is repaired"
@@ -251,19 +257,33 @@ func (p *planner) rehearse(w *work) {
 	case w.making != "":
 		a.ID, a.After = actionID(plan.Verify, w.address, "restore"), w.settling()
 		p.prove(w, len(w.after)-1, 0, policy.VerifyRestore)
-	case w.newest >= 0:
-		good, ok := p.soundCopy(w, &w.points[w.newest])
+	default:
+		i, good, ok := p.newestSound(w)
 		if !ok {
 			return
 		}
-		a.ID, a.Point, a.Store, a.Bytes = actionID(plan.Verify, w.address, w.points[w.newest].ID, "restore"), w.points[w.newest].ID, good.Store, w.points[w.newest].Size
-		p.copyPoints(w)
-		p.prove(w, w.newest, copyIn(w.points[w.newest], good.Store), policy.VerifyRestore)
-	default:
-		return
+		point := &w.points[i]
+		a.ID, a.Point, a.Store, a.Bytes = actionID(plan.Verify, w.address, point.ID, "restore"), point.ID, good.Store, point.Size
+		if w.proving == "" {
+			p.copyPoints(w)
+		}
+		p.prove(w, i, copyIn(*point, good.Store), policy.VerifyRestore)
 	}
 	p.out.Actions = append(p.out.Actions, a)
 	w.rehearsing = a.ID
+}
+
+// newestSound finds the newest complete point that can be read, and its copy. Stores that this host cannot read are no help.
+func (p *planner) newestSound(w *work) (index int, good state.Copy, ok bool) {
+	for i := len(w.points) - 1; i >= 0; i-- {
+		if w.points[i].Incomplete {
+			continue
+		}
+		if good, ok = p.soundCopy(w, &w.points[i]); ok && !p.in.Sealed[good.Store] {
+			return i, good, true
+		}
+	}
+	return 0, state.Copy{}, false
 }
 
 // settling are the IDs of the actions that make and prove the new point.

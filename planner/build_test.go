@@ -166,7 +166,7 @@ func simulate(in planner.Input, p plan.Plan) state.Catalog {
 	}
 	c.Points = points
 	c.Runs = append([]state.Run(nil), c.Runs...)
-	run := state.Run{ID: fmt.Sprintf("run-%d", c.Serial), Operation: "apply", Status: state.RunOK}
+	run := state.Run{ID: fmt.Sprintf("run-%d", c.Serial), Operation: "apply", Status: state.RunOK, Started: in.Now, Finished: in.Now}
 	for _, a := range p.Actions {
 		done := state.RunAction{Address: a.Address, Kind: string(a.Kind), Point: a.Point, Store: a.Store, Slot: a.Slot, Status: state.RunOK, Started: in.Now, Finished: in.Now.Add(time.Second)}
 		switch a.Kind {

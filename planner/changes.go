@@ -88,27 +88,60 @@ func (p *planner) forgetWhy(address, howLong string) string {
 }
 
 func editWhy(address string, diff []plan.Attribute) string {
-	moved := slices.ContainsFunc(diff, func(a plan.Attribute) bool { return a.Path == "url" })
-	if moved && strings.HasPrefix(address, "store.") {
-		return "differs from what was applied; restore points made before stay at the old URL"
+	for _, a := range diff {
+		switch {
+		case a.Path == "url" && strings.HasPrefix(address, "store."):
+			return "restore points made before stay at the old URL"
+		case a.Path == "store" && strings.HasPrefix(address, "backup."):
+			return "restore points made before stay in " + strings.Join(listed(a.Before), ", ")
+		case a.Path == "copies":
+			after := listed(a.After)
+			left := slices.DeleteFunc(listed(a.Before), func(store string) bool { return slices.Contains(after, store) })
+			if len(left) > 0 {
+				return "no further copies go to " + strings.Join(left, ", ") + "; those that are there stay until their restore points expire"
+			}
+		}
 	}
-	return "differs from what was applied"
+	return plan.WhyEdited
+}
+
+// listed reads the JSON text of an attribute that is a string or a list of strings.
+func listed(text string) (values []string) {
+	var one string
+	if json.Unmarshal([]byte(text), &one) == nil && one != "" {
+		return []string{one}
+	}
+	if json.Unmarshal([]byte(text), &values) != nil {
+		return nil
+	}
+	return values
 }
 
 // consequence adds to a change what it makes expire.
-func (p *planner) consequence(address string, points int, bytes int64) {
+func (p *planner) consequence(address string, lost []plan.Loss) {
 	i, ok := p.byAddress[address]
-	if !ok || points == 0 {
+	if !ok || len(lost) == 0 {
 		return
 	}
 	c := &p.out.Changes[i]
-	c.Points += points
-	c.Bytes += bytes
-	c.Why = fmt.Sprintf("makes %s expire (%s)", count(c.Points, "more restore point"), plan.FormatBytes(c.Bytes))
+	said := ""
+	if c.Points == 0 && c.Kind == plan.Update && c.Why != plan.WhyEdited {
+		said = "; " + c.Why
+	} else if _, after, found := strings.Cut(c.Why, "); "); found && c.Points > 0 {
+		said = "; " + after
+	}
+	for _, l := range lost {
+		c.Points += l.Points
+		c.Bytes += l.Bytes
+	}
+	c.Lost = append(c.Lost, lost...)
+	c.Why = fmt.Sprintf("makes %s expire (%s)", count(c.Points, "more restore point"), plan.FormatBytes(c.Bytes)) + said
 }
 
 // initializations plans a repository for each declared store that was never applied, or was applied with another URL.
+// Those that share the keys of another come last, for that may have to be made first.
 func (p *planner) initializations() {
+	var sharing []plan.Action
 	for _, address := range sortedKeys(p.in.Desired.Stores) {
 		why := "the store has no repository yet"
 		if applied, found := p.in.Catalog.Objects[address]; found {
@@ -127,12 +160,15 @@ func (p *planner) initializations() {
 			Reason: plan.ReasonNoRepository, Why: why,
 		}
 		p.initialize[address] = a.ID
-		p.out.Actions = append(p.out.Actions, a)
-	}
-	for i := range p.out.Actions {
-		if a := &p.out.Actions[i]; a.From != "" {
-			a.After = p.afterInitialize(a.From)
+		if a.From == "" {
+			p.out.Actions = append(p.out.Actions, a)
+		} else {
+			sharing = append(sharing, a)
 		}
+	}
+	for _, a := range sharing {
+		a.After, a.Why = p.afterInitialize(a.From), a.Why+"; it shares the keys of "+a.From
+		p.out.Actions = append(p.out.Actions, a)
 	}
 }
 

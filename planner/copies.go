@@ -2,6 +2,7 @@ package planner
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/holdfast-io/holdfast/planner/plan"
@@ -10,21 +11,21 @@ import (
 
 // debt is what a further store lacks since before this plan.
 type debt struct {
-	address, store string
-	points         int
-	bytes          int64
-	oldest         time.Time
-	planned        bool
+	points int
+	bytes  int64
+	oldest time.Time
+	sealed int // points that this host has no key to bring there
+	lost   int // points without any good copy to bring there
 }
 
 // copies plans to bring every complete point that stays to each further store, newest first: what is made by this plan, and
 // what earlier runs could not bring there.
-func (p *planner) copies(w *work, gone []int) {
+func (p *planner) copies(w *work, gone []leaver) {
 	for _, store := range w.backup.Copies {
-		d := &debt{address: w.address, store: store, planned: p.canCopy(w.backup.Store, store)}
+		d := debt{}
 		last := len(gone) - 1
 		for i := len(w.after) - 1; i >= 0; i-- {
-			if last >= 0 && gone[last] == i {
+			if last >= 0 && gone[last].index == i {
 				last--
 				continue
 			}
@@ -32,20 +33,33 @@ func (p *planner) copies(w *work, gone []int) {
 			if _, there := point.In(store); there || point.Incomplete {
 				continue
 			}
-			made := i >= len(w.points) || point.ID == newestID
-			if !made {
-				if d.points == 0 || point.Time.Before(d.oldest) {
-					d.oldest = point.Time
-				}
-				d.points++
+			a, ok := p.copyOf(w, i, store)
+			if ok {
+				p.out.Actions = append(p.out.Actions, a)
+				p.adding[store] += a.Bytes
 			}
-			if stored, ok := p.copy(w, point, store, made, d.planned); ok && !made {
-				d.bytes += stored
+			if i < len(w.points) {
+				d.add(point, a, ok)
 			}
 		}
 		if d.points > 0 {
-			p.debts[recoverKey(w.address, store)] = d
+			p.debts[recoverKey(w.address, store)] = &d
 		}
+	}
+}
+
+func (d *debt) add(point *state.RestorePoint, a plan.Action, ok bool) {
+	if d.points == 0 || point.Time.Before(d.oldest) {
+		d.oldest = point.Time
+	}
+	d.points++
+	d.bytes += a.Bytes
+	switch {
+	case ok:
+	case a.From == "":
+		d.lost++
+	default:
+		d.sealed++
 	}
 }
 
@@ -54,40 +68,51 @@ func (p *planner) canCopy(from, to string) bool {
 	return !p.in.Sealed[from] || sameRecipients(p.in.Desired.Stores[from].Encryption, p.in.Desired.Stores[to].Encryption)
 }
 
-func (p *planner) copy(w *work, point *state.RestorePoint, store string, made, may bool) (stored int64, ok bool) {
-	a := plan.Action{Kind: plan.Copy, Address: w.address, Store: store, Reason: plan.ReasonCopyMissing, Why: "missing in " + store}
-	if made {
-		a.ID, a.From = actionID(plan.Copy, w.address, store), w.backup.Store
+// copyOf is the action that brings a point of w.after to a further store. Where that cannot be done, From tells whether
+// there is a good copy at all.
+func (p *planner) copyOf(w *work, i int, store string) (a plan.Action, ok bool) {
+	point := &w.after[i]
+	if _, there := point.In(store); there || point.Incomplete {
+		return a, false
+	}
+	a = plan.Action{Kind: plan.Copy, Address: w.address, Store: store, Reason: plan.ReasonCopyMissing, Why: "missing in " + store}
+	if i >= len(w.points) {
+		a.ID, a.From, a.Bytes = actionID(plan.Copy, w.address, store), w.backup.Store, p.expectStored(w, store)
 		a.After = append(a.After, w.making)
 		if w.proving != "" {
 			a.After = append(a.After, w.proving)
 		}
-		a.Bytes = p.expectStored(w, w.backup.Store)
 	} else {
 		source, sound := p.soundCopy(w, point)
 		if !sound {
-			return 0, false
+			return a, false
 		}
 		a.ID, a.Point, a.From, a.Bytes = actionID(plan.Copy, w.address, point.ID, store), point.ID, source.Store, source.Stored
 	}
-	if !may {
-		return a.Bytes, true
-	}
 	a.After = append(a.After, p.afterInitialize(store)...)
-	p.out.Actions = append(p.out.Actions, a)
-	p.adding[store] += a.Bytes
-	return a.Bytes, true
+	return a, p.canCopy(a.From, store)
 }
 
-// expectStored is what the newest point added to a store: about what the next one will.
+// expectStored is what the next point will add to a store: about what the newest there did. Where the backup has none yet,
+// everything is new to the store: at most what its points came to elsewhere.
 func (p *planner) expectStored(w *work, store string) int64 {
-	if w.newest < 0 {
+	elsewhere := int64(0)
+	for i := len(w.points) - 1; i >= 0; i-- {
+		if c, ok := w.points[i].In(store); ok && p.reachable(c) {
+			return c.Stored
+		}
+		if len(w.points[i].Copies) > 0 {
+			elsewhere += w.points[i].Copies[0].Stored
+		}
+	}
+	if w.newest < 0 || slices.Contains(w.backup.Copies, store) {
+		// What is copied of the older points comes first and is counted for itself; the new one adds what it adds elsewhere.
+		if w.newest >= 0 && len(w.points[w.newest].Copies) > 0 {
+			return w.points[w.newest].Copies[0].Stored
+		}
 		return 0
 	}
-	if c, ok := w.points[w.newest].In(store); ok {
-		return c.Stored
-	}
-	return 0
+	return min(w.points[w.newest].Size, elsewhere)
 }
 
 // capacities blocks what would overflow a store, and tells of those that are nearly full.

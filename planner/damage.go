@@ -4,7 +4,7 @@ import (
 	"slices"
 
 	"github.com/holdfast-io/holdfast/planner/plan"
-	"github.com/holdfast-io/holdfast/policy/retention"
+	"github.com/holdfast-io/holdfast/policy"
 	"github.com/holdfast-io/holdfast/state"
 )
 
@@ -18,14 +18,23 @@ func observedDamage(in Input) map[damagedKey]string {
 		if seen.Err != "" || seen.Repository != in.Catalog.Objects[store].Repository {
 			continue
 		}
-		there := make(map[[2]string]bool, len(seen.Points))
+		summaries := make(map[[2]string]bool, len(seen.Points)) // of the points whose manifest is there
 		for _, p := range seen.Points {
-			there[[2]string{p.Address, p.ID}] = true
+			summaries[[2]string{p.Address, p.ID}] = p.Summary
 		}
 		for address, points := range in.Catalog.Points {
-			for _, p := range points {
-				if c, ok := p.In(store); ok && c.Repository == seen.Repository && !there[[2]string{p.Stored(address), p.ID}] {
-					damaged[damagedKey{store, p.Stored(address), p.ID}] = "its manifest is not in the store"
+			for i := range points {
+				p := &points[i]
+				c, ok := p.In(store)
+				if !ok || c.Repository != seen.Repository {
+					continue
+				}
+				summary, manifest := summaries[[2]string{p.Stored(address), p.ID}]
+				switch {
+				case !manifest:
+					damaged[damagedKey{store, p.Stored(address), p.ID}] = manifestMissing
+				case !summary && c.Summary != "":
+					damaged[damagedKey{store, p.Stored(address), p.ID}] = "its summary is not in the store"
 				}
 			}
 		}
@@ -40,6 +49,8 @@ func observedDamage(in Input) map[damagedKey]string {
 	return damaged
 }
 
+const manifestMissing = "its manifest is not in the store"
+
 // cutLast splits "address/id"; an address may hold slashes, an id does not.
 func cutLast(label string) (address, id string, ok bool) {
 	for i := len(label) - 1; i >= 0; i-- {
@@ -52,7 +63,7 @@ func cutLast(label string) (address, id string, ok bool) {
 
 // broken tells whether a copy is known to be damaged: by its newest proof, or by what a refresh saw.
 func (p *planner) broken(address string, point *state.RestorePoint, c *state.Copy) bool {
-	if len(c.Proofs) > 0 && c.Damaged() {
+	if len(c.Proofs) > 0 && unreadable(c) {
 		return true
 	}
 	if len(p.damaged) == 0 {
@@ -60,6 +71,22 @@ func (p *planner) broken(address string, point *state.RestorePoint, c *state.Cop
 	}
 	_, seen := p.damaged[damagedKey{c.Store, point.Stored(address), point.ID}]
 	return seen
+}
+
+// unreadable tells whether the newest proof says that what is stored is damaged. A failed rehearsal does not: where the copy
+// could be read before, its checks or its scratch place failed, and neither reading all of it again nor a new backup at
+// every apply would help.
+func unreadable(c *state.Copy) bool {
+	if !c.Damaged() {
+		return false
+	}
+	var newest state.Proof
+	for _, proof := range c.Proofs {
+		if proof.Level != string(policy.VerifyRestore) && (!proof.At.Before(newest.At) && (proof.At.After(newest.At) || !proof.OK)) {
+			newest = proof
+		}
+	}
+	return newest.Level != "" && !newest.OK
 }
 
 // soundCopy returns a copy that can be read from, the one in the backup's own store before others.
@@ -79,37 +106,31 @@ func (p *planner) soundCopy(w *work, point *state.RestorePoint) (sound state.Cop
 // repairs plans to mend what is known to be damaged. A copy of which everything damaged was set aside already is left to
 // a good copy that may come.
 func (p *planner) repairs(w *work) {
-	var hurt []int
 	for i := range w.points {
 		for j := range w.points[i].Copies {
 			if p.broken(w.address, &w.points[i], &w.points[i].Copies[j]) {
-				hurt = append(hurt, i)
+				w.hurt = append(w.hurt, i)
 				break
 			}
 		}
 	}
-	if len(hurt) == 0 {
-		return
-	}
-	leaving := map[int]bool{}
-	if k := p.rules.desired(p.in.Desired, w.address); k.some && !paused(w.backup) {
-		for _, v := range retention.Expiring(w.points, k.retention, p.now, k.loc) {
-			leaving[v.Index] = true
-		}
-	}
-	for _, i := range slices.Backward(hurt) {
+	for _, i := range slices.Backward(w.hurt) {
 		point := &w.points[i]
 		for j := range point.Copies {
-			if c := &point.Copies[j]; !leaving[i] && p.broken(w.address, point, c) && p.reachable(*c) {
+			if c := &point.Copies[j]; p.broken(w.address, point, c) && p.reachable(*c) {
 				p.repair(w, point, c)
 			}
 		}
 	}
 }
 
+func repairID(address, point, store string) string {
+	return actionID(plan.Repair, address, point, store)
+}
+
 func (p *planner) repair(w *work, point *state.RestorePoint, c *state.Copy) {
 	a := plan.Action{
-		ID: actionID(plan.Repair, w.address, point.ID, c.Store), Kind: plan.Repair, Address: w.address, Point: point.ID, Store: c.Store,
+		ID: repairID(w.address, point.ID, c.Store), Kind: plan.Repair, Address: w.address, Point: point.ID, Store: c.Store,
 		Reason: plan.ReasonDamaged, Bytes: point.Size,
 	}
 	if good, ok := p.soundCopy(w, point); ok {
@@ -119,17 +140,47 @@ func (p *planner) repair(w *work, point *state.RestorePoint, c *state.Copy) {
 			return
 		}
 		a.Why = "damaged, and there is no good copy: what is damaged is set aside, so that the next backup stores it again"
+		if c.Store == w.backup.Store {
+			w.settingAside = append(w.settingAside, a.ID)
+		}
 	}
 	p.out.Actions = append(p.out.Actions, a)
-	w.repairing = append(w.repairing, a.ID)
+	if w.repairing == nil {
+		w.repairing = map[string]string{}
+	}
+	w.repairing[a.ID] = a.From
+}
+
+// dropRepairs leaves out the repairs of points that expire: both would work on the same objects, and nobody needs them.
+func (p *planner) dropRepairs(w *work, gone []leaver) {
+	if len(w.repairing) == 0 || len(gone) == 0 {
+		return
+	}
+	leaves := map[string]bool{}
+	for _, l := range gone {
+		leaves[w.after[l.index].ID] = true
+	}
+	dropped := func(id string) bool { _, planned := w.repairing[id]; return !planned }
+	mine := slices.DeleteFunc(p.out.Actions[w.first:], func(a plan.Action) bool {
+		if a.Kind != plan.Repair || !leaves[a.Point] {
+			return false
+		}
+		delete(w.repairing, a.ID)
+		return true
+	})
+	p.out.Actions = p.out.Actions[:w.first+len(mine)]
+	for i := range mine {
+		if mine[i].Kind == plan.Backup {
+			mine[i].After = slices.DeleteFunc(mine[i].After, func(id string) bool { return slices.Contains(w.settingAside, id) && dropped(id) })
+		}
+	}
 }
 
 // mended returns the ID of the planned repair of a copy from a good one; nil when there is none.
-func (p *planner) mended(w *work, point, store string) []string {
-	for _, a := range p.out.Actions {
-		if a.Kind == plan.Repair && a.Address == w.address && a.Point == point && a.Store == store && a.From != "" {
-			return []string{a.ID}
-		}
+func (w *work) mended(point, store string) []string {
+	id := repairID(w.address, point, store)
+	if from := w.repairing[id]; from != "" {
+		return []string{id}
 	}
 	return nil
 }

@@ -20,7 +20,7 @@ func (p *planner) drifted(d plan.Drift) { p.out.Drift = append(p.out.Drift, d) }
 
 // driftOf tells where a declared backup differs from what the policy promises, as the catalog alone shows it. What is
 // simply due now is none: an action of this plan says so.
-func (p *planner) driftOf(w *work, gone []int) {
+func (p *planner) driftOf(w *work, gone []leaver) {
 	applied, known := p.in.Catalog.Objects[w.address]
 	if !known || applied.Forgotten {
 		return
@@ -30,6 +30,7 @@ func (p *planner) driftOf(w *work, gone []int) {
 	p.hurtCopies(w, gone)
 	p.overdueExpiry(w, gone)
 	p.floor(w)
+	p.overdueProof(w)
 	p.overdueRehearsal(w)
 	if n := len(w.points); n > 0 && w.points[n-1].Time.Sub(p.now) > clockSlack {
 		p.drifted(plan.Drift{
@@ -39,22 +40,41 @@ func (p *planner) driftOf(w *work, gone []int) {
 	}
 	for _, store := range w.backup.Copies {
 		if d := p.debts[recoverKey(w.address, store)]; d != nil {
-			drift := plan.Drift{
-				Address: w.address, Store: store, Reason: plan.DriftCopyMissing, Bytes: d.bytes, Since: d.oldest, Fixed: d.planned,
-				Why: count(d.points, "restore point") + " wait for " + store + ", the oldest of " + formatTime(d.oldest),
-			}
-			if !d.planned {
-				drift.Why += "; it has other recipients than " + w.backup.Store + ", and this host has no key to seal them anew"
-			}
-			p.drifted(drift)
+			p.owed(w, store, d)
 		}
 	}
+}
+
+// owed tells what a further store lacks since an earlier run.
+func (p *planner) owed(w *work, store string, d *debt) {
+	_, applied := p.byAddress[w.address]
+	if _, made := p.initialize[store]; (applied || made) && d.sealed == 0 && d.lost == 0 {
+		return // it was just declared: nothing is late
+	}
+	why := count(d.points, "restore point") + " waiting for " + store + ", the oldest of " + formatTime(d.oldest)
+	if d.sealed > 0 {
+		why += fmt.Sprintf("; %d have other recipients, and this host has no key to seal them anew", d.sealed)
+	}
+	if d.lost > 0 {
+		why += fmt.Sprintf("; of %d there is no good copy to bring", d.lost)
+	}
+	down := p.in.Observed.Stores[store].Err != ""
+	if down {
+		why += "; " + store + " could not be reached"
+	}
+	p.drifted(plan.Drift{
+		Address: w.address, Store: store, Reason: plan.DriftCopyMissing, Bytes: d.bytes, Since: d.oldest, Why: why,
+		Fixed: d.sealed == 0 && d.lost == 0 && !down,
+	})
 }
 
 // missedSlot tells of slots that passed without a restore point before the one that is due now.
 func (p *planner) missedSlot(w *work) {
 	if w.backup.Schedule == nil || paused(w.backup) || w.newest < 0 {
 		return
+	}
+	if _, edited := p.byAddress[w.address]; edited {
+		return // slots of a schedule that was not in force
 	}
 	due, ok := w.rule.LatestDue(w.address, p.now)
 	if !ok {
@@ -96,10 +116,10 @@ func (p *planner) breach(w *work) {
 }
 
 // hurtCopies names the copies that are known to be damaged.
-func (p *planner) hurtCopies(w *work, gone []int) {
-	for i := range w.points {
+func (p *planner) hurtCopies(w *work, gone []leaver) {
+	for _, i := range w.hurt {
 		point := &w.points[i]
-		if _, leaves := slices.BinarySearch(gone, i); leaves {
+		if _, leaves := findLeaver(gone, i); leaves {
 			continue
 		}
 		for j := range point.Copies {
@@ -109,71 +129,109 @@ func (p *planner) hurtCopies(w *work, gone []int) {
 			}
 			why := p.damaged[damagedKey{c.Store, point.Stored(w.address), point.ID}]
 			reason := plan.DriftCopyDamaged
-			switch {
-			case why == "its manifest is not in the store":
+			switch why {
+			case manifestMissing:
 				reason = plan.DriftPointMissing
-			case why == "":
+			case "":
 				for _, proof := range c.Proofs {
 					if !proof.OK {
 						why = proof.Error
 					}
 				}
 			}
-			id := actionID(plan.Repair, w.address, point.ID, c.Store)
-			p.drifted(plan.Drift{
-				Address: w.address, Point: point.ID, Store: c.Store, Reason: reason, Why: "in " + c.Store + ": " + why,
-				Fixed: slices.Contains(w.repairing, id),
-			})
+			why = "in " + c.Store + ": " + why
+			from, planned := w.repairing[repairID(w.address, point.ID, c.Store)]
+			switch {
+			case setAside(c):
+				why += "; there is no good copy, and what was damaged is set aside"
+			case planned && from == "":
+				why += "; there is no good copy of it"
+			case !p.reachable(*c):
+				why += "; the store holds another repository now, or is not declared"
+			}
+			p.drifted(plan.Drift{Address: w.address, Point: point.ID, Store: c.Store, Reason: reason, Why: why, Fixed: from != ""})
 		}
 	}
+}
+
+// past is what earlier runs did to a backup.
+type past struct {
+	run      *state.Run // the newest apply that ended by itself and was about it
+	failed   []state.RunAction
+	released bool // a hold was made or ended since
+}
+
+// pasts reads the newest runs once.
+func (p *planner) pasts() map[string]*past {
+	pasts, read := map[string]*past{}, 0
+	of := func(address string) *past {
+		if pasts[address] == nil {
+			pasts[address] = &past{}
+		}
+		return pasts[address]
+	}
+	for i := len(p.in.Catalog.Runs) - 1; i >= 0 && read < expectRecords; i-- {
+		r := &p.in.Catalog.Runs[i]
+		read += len(r.Actions)
+		ended := r.Operation == "apply" && (r.Status == state.RunOK || r.Status == state.RunFailed)
+		for _, a := range r.Actions {
+			switch h := of(a.Address); {
+			case h.run == nil && r.Operation == "hold":
+				h.released = true
+			case ended && h.run == nil:
+				h.run = r
+			}
+			if h := pasts[a.Address]; h.run == r && a.Kind == string(plan.Expire) && a.Status == state.RunFailed {
+				h.failed = append(h.failed, a)
+			}
+		}
+	}
+	return pasts
 }
 
 // overdueExpiry tells of points that an earlier run should have taken away: retention that does not run is no silence.
-func (p *planner) overdueExpiry(w *work, gone []int) {
-	run := p.lastApply()
-	if run == nil {
+func (p *planner) overdueExpiry(w *work, gone []leaver) {
+	if p.history == nil {
+		p.history = p.pasts()
+	}
+	h := p.history[w.address]
+	if h == nil || h.run == nil {
 		return
 	}
-	for _, a := range run.Actions {
-		if a.Kind == string(plan.Expire) && a.Address == w.address && (a.Status == state.RunFailed || a.Status == state.RunPending) {
-			p.drifted(plan.Drift{
-				Address: w.address, Point: a.Point, Store: a.Store, Reason: plan.DriftExpireFailed, Since: run.Started, Why: "the last attempt to delete it failed: " + a.Error,
-			})
-		}
+	leaves := map[string]bool{}
+	for _, l := range gone {
+		leaves[w.after[l.index].ID] = true
+	}
+	for _, a := range h.failed {
+		p.drifted(plan.Drift{
+			Address: w.address, Point: a.Point, Store: a.Store, Reason: plan.DriftExpireFailed, Since: h.run.Started,
+			Why: "the last attempt to delete it failed: " + a.Error, Fixed: leaves[a.Point],
+		})
 	}
 	k := p.rules.desired(p.in.Desired, w.address)
 	old, _ := p.rules.applied(p.in.Catalog.Objects, w.address)
-	if len(gone) == 0 || !k.equal(old) {
+	if len(gone) == 0 || !k.equal(old) || h.released {
 		return
 	}
 	then := w.points[:0:0]
-	for _, point := range w.points {
-		if !point.Finished.After(run.Started) {
-			then = append(then, point)
+	for i := range w.points {
+		if !w.points[i].Finished.After(h.run.Started) {
+			then = append(then, w.points[i])
 		}
 	}
 	overdue, bytes := 0, int64(0)
-	for _, v := range retention.Expiring(then, old.retention, run.Started, old.loc) {
-		overdue++
-		bytes += then[v.Index].Size
+	for _, v := range retention.Expiring(then, old.retention, h.run.Started, old.loc) {
+		if leaves[v.Point] {
+			overdue++
+			bytes += then[v.Index].Size
+		}
 	}
 	if overdue > 0 {
 		p.drifted(plan.Drift{
-			Address: w.address, Reason: plan.DriftOverRetention, Bytes: bytes, Since: run.Started, Fixed: true,
-			Why: fmt.Sprintf("%s should have expired by the run of %s", count(overdue, "restore point"), formatTime(run.Started)),
+			Address: w.address, Reason: plan.DriftOverRetention, Bytes: bytes, Since: h.run.Started, Fixed: true,
+			Why: fmt.Sprintf("%s should have expired by the run of %s", count(overdue, "restore point"), formatTime(h.run.Started)),
 		})
 	}
-}
-
-// lastApply is the newest apply that ended by itself.
-func (p *planner) lastApply() *state.Run {
-	for i := len(p.in.Catalog.Runs) - 1; i >= 0; i-- {
-		r := &p.in.Catalog.Runs[i]
-		if r.Operation == "apply" && (r.Status == state.RunOK || r.Status == state.RunFailed) {
-			return r
-		}
-	}
-	return nil
 }
 
 func (p *planner) floor(w *work) {
@@ -182,21 +240,57 @@ func (p *planner) floor(w *work) {
 		return
 	}
 	if _, verified := verifiedWithout(w.points, nil); verified < k.retention.MinVerified {
+		_, after := verifiedWithout(w.after, nil)
 		p.drifted(plan.Drift{
-			Address: w.address, Reason: plan.DriftUnderRetention,
+			Address: w.address, Reason: plan.DriftUnderRetention, Fixed: after >= k.retention.MinVerified,
 			Why: fmt.Sprintf("%s verified; min_verified is %d. `holdfast verify %s` reads copies back", count(verified, "restore point"), k.retention.MinVerified, w.address),
 		})
 	}
 }
 
-// overdueRehearsal tells when no rehearsal comes, or came for twice its span.
-func (p *planner) overdueRehearsal(w *work) {
-	r := w.backup.Verify.Restore
-	if r == nil || r.Every <= 0 || w.newest < 0 {
+// overdueProof tells when a host that cannot read is all that makes proofs: what the policy asks for beyond that has to come
+// from a host with a key now and then.
+func (p *planner) overdueProof(w *work) {
+	level := w.backup.Verify.After
+	if !p.in.Sealed[w.backup.Store] || level.Rank() <= policy.VerifyStored.Rank() || w.newest < 0 {
 		return
 	}
-	last, limit := lastRehearsal(w.points), r.Every.Std()
-	planned := !p.in.Sealed[w.backup.Store] && !paused(w.backup)
+	since := w.points[0].Time
+	for i := range w.points {
+		for _, c := range w.points[i].Copies {
+			for _, proof := range c.Proofs {
+				if proof.OK && policy.VerifyLevel(proof.Level).Rank() >= level.Rank() && proof.At.After(since) {
+					since = proof.At
+				}
+			}
+		}
+	}
+	if age := p.now.Sub(since); age > policy.Reread {
+		p.drifted(plan.Drift{
+			Address: w.address, Reason: plan.DriftProofOld, Since: since.Add(policy.Reread),
+			Why: fmt.Sprintf("nothing was proven at level %q for %s, and this host has no key for it: run `holdfast verify -level=%s %s` where the key is", level, formatAge(age), level, w.address),
+		})
+	}
+}
+
+// overdueRehearsal tells when no rehearsal comes, came for twice its span, or failed.
+func (p *planner) overdueRehearsal(w *work) {
+	r := w.backup.Verify.Restore
+	if r == nil || r.Every <= 0 && w.backup.Verify.After != policy.VerifyRestore || w.newest < 0 {
+		return
+	}
+	last := lastRehearsal(w.points)
+	if failed := failedRehearsal(w.points); failed.At.After(last) {
+		p.drifted(plan.Drift{
+			Address: w.address, Reason: plan.DriftRehearsalOld, Since: failed.At, Fixed: w.rehearsing != "",
+			Why: "the last restore to a scratch place failed: " + failed.Error,
+		})
+		return
+	}
+	if r.Every <= 0 {
+		return
+	}
+	limit, planned := r.Every.Std(), !p.in.Sealed[w.backup.Store] && !paused(w.backup)
 	if planned {
 		limit *= 2
 	}
@@ -207,15 +301,28 @@ func (p *planner) overdueRehearsal(w *work) {
 	if p.now.Sub(since) < limit {
 		return
 	}
-	d := plan.Drift{Address: w.address, Reason: plan.DriftRehearsalOld, Since: since.Add(r.Every.Std()), Fixed: planned, Why: "never restored to a scratch place"}
+	d := plan.Drift{Address: w.address, Reason: plan.DriftRehearsalOld, Since: since.Add(r.Every.Std()), Fixed: w.rehearsing != "", Why: "never restored to a scratch place"}
 	if !last.IsZero() {
 		d.Why = "last restored to a scratch place " + formatAge(p.now.Sub(last)) + " ago"
 	}
 	d.Why += "; the policy says every " + r.Every.String()
-	if !planned {
+	if p.in.Sealed[w.backup.Store] {
 		d.Why += ". This host cannot read the store: run `holdfast apply` or `holdfast verify -level=restore` where the key is"
 	}
 	p.drifted(d)
+}
+
+func failedRehearsal(points []state.RestorePoint) (newest state.Proof) {
+	for i := range points {
+		for j := range points[i].Copies {
+			for _, proof := range points[i].Copies[j].Proofs {
+				if !proof.OK && proof.Level == string(policy.VerifyRestore) && proof.At.After(newest.At) {
+					newest = proof
+				}
+			}
+		}
+	}
+	return newest
 }
 
 // drift adds what is about stores and sources, and puts everything in order.
@@ -275,9 +382,14 @@ func (p *planner) driftOfStore(address string, seen ObservedStore) {
 		add(plan.DriftObjectLockOff, "the bucket has no object lock; the policy says that it must")
 	}
 	p.unmanaged(address, seen)
+	repaired := p.repaired()
 	for _, d := range seen.Damage {
+		fixed := slices.ContainsFunc(d.Points, func(label string) bool {
+			stored, id, _ := cutLast(label)
+			return repaired[damagedKey{address, stored, id}]
+		})
 		p.drifted(plan.Drift{
-			Address: address, Store: address, Reason: plan.DriftObjectDamaged, Object: d.Object, Why: d.Problem + neededBy(d.Points), Fixed: p.mends(address, d.Points),
+			Address: address, Store: address, Reason: plan.DriftObjectDamaged, Object: d.Object, Why: d.Problem + neededBy(d.Points), Fixed: fixed,
 		})
 	}
 	for _, name := range seen.Unknown {
@@ -296,26 +408,24 @@ func neededBy(points []string) string {
 	}
 }
 
-// mends tells whether this plan repairs the points that need a damaged object.
-func (p *planner) mends(store string, points []string) bool {
-	for _, label := range points {
-		address, id, _ := cutLast(label)
-		for _, a := range p.out.Actions {
-			if a.Kind == plan.Repair && a.Store == store && a.Point == id && (a.Address == address || p.storedAs(a) == address) {
-				return true
+// repaired are the copies that this plan repairs from a good one, as their stores know them.
+func (p *planner) repaired() map[damagedKey]bool {
+	repaired := map[damagedKey]bool{}
+	stored := map[string]map[string]string{} // backup address → point → address it is stored under
+	for _, a := range p.out.Actions {
+		if a.Kind != plan.Repair || a.From == "" {
+			continue
+		}
+		if stored[a.Address] == nil {
+			stored[a.Address] = map[string]string{}
+			for i := range p.in.Catalog.Points[a.Address] {
+				point := &p.in.Catalog.Points[a.Address][i]
+				stored[a.Address][point.ID] = point.Stored(a.Address)
 			}
 		}
+		repaired[damagedKey{a.Store, stored[a.Address][a.Point], a.Point}] = true
 	}
-	return false
-}
-
-func (p *planner) storedAs(a plan.Action) string {
-	for _, point := range p.in.Catalog.Points[a.Address] {
-		if point.ID == a.Point {
-			return point.Stored(a.Address)
-		}
-	}
-	return ""
+	return repaired
 }
 
 // unmanaged tells of points in a store that neither the catalog nor a run at work knows.

@@ -20,8 +20,12 @@ func (p *planner) expect() {
 	}
 	wanted := map[subject]int{}
 	for i, a := range p.out.Actions {
-		if a.Kind == plan.Backup || a.Kind == plan.Verify {
-			wanted[subject{a.Kind, a.Address}] = i
+		key := subject{a.Kind, a.Address}
+		if _, first := wanted[key]; first {
+			continue // the proof of a further copy takes its own time
+		}
+		if a.Kind == plan.Backup || a.Kind == plan.Verify && a.Reason != plan.ReasonRehearsal {
+			wanted[key] = i
 		}
 	}
 	read := 0

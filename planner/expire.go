@@ -12,36 +12,109 @@ import (
 	"github.com/holdfast-io/holdfast/state"
 )
 
-// expire plans what retention no longer keeps once the planned backup and verification succeeded, and returns the indexes
-// of those points. Pausing a schedule also keeps every point.
-func (p *planner) expire(w *work) (gone []int) {
+// leaver is a restore point that leaves with this plan.
+type leaver struct {
+	index int // in w.after
+	why   string
+	after string // ID of the copy action that must have succeeded before, if any
+}
+
+// expiringPoints returns what retention no longer keeps once the planned backup and verification succeeded, by ascending
+// index. Pausing a schedule keeps every point.
+func (p *planner) expiringPoints(w *work) (gone []leaver) {
 	k := p.rules.desired(p.in.Desired, w.address)
 	p.consequences(w, k)
 	if !k.some || paused(w.backup) {
 		return nil
 	}
-	after := w.settling()
 	for _, v := range retention.Expiring(w.after, k.retention, p.now, k.loc) {
-		if v.Index >= len(w.points) {
-			continue // the point to be made: when the clock went back, it is older than the rest
-		}
-		if p.expirePoint(w, &w.after[v.Index], plan.ReasonRetention, strings.Join(v.Reasons, ", "), after) {
-			gone = append(gone, v.Index)
+		if v.Index < len(w.points) && !p.leftAlone(&w.after[v.Index]) { // the point to be made is older than the rest when the clock went back
+			gone = append(gone, leaver{index: v.Index, why: strings.Join(v.Reasons, ", ")})
 		}
 	}
-	slices.Sort(gone)
-	p.deletionGuards(w, k, gone)
+	slices.SortFunc(gone, func(a, b leaver) int { return a.index - b.index })
+	return p.keepLast(w, gone)
+}
+
+// expire plans the end of the points that leave.
+func (p *planner) expire(w *work, gone []leaver) {
+	after := w.settling()
+	for _, l := range gone {
+		waits := after
+		if l.after != "" {
+			waits = append(slices.Clone(after), l.after)
+		}
+		p.expirePoint(w, &w.after[l.index], plan.ReasonRetention, l.why, waits)
+	}
+	p.deletionGuards(w, p.rules.desired(p.in.Desired, w.address), gone)
+}
+
+// keepLast keeps the newest good point of each store that the backup names until a newer one is there: while copies fail, a
+// further store must not run empty because retention goes on in the first one.
+func (p *planner) keepLast(w *work, gone []leaver) []leaver {
+	if len(gone) == 0 || len(w.backup.Copies) == 0 {
+		return gone
+	}
+	for _, store := range w.backup.Stores() {
+		newest := newestIn(w.after, store, func(point *state.RestorePoint, c *state.Copy) bool { return !p.broken(w.address, point, c) })
+		at, leaves := findLeaver(gone, newest)
+		if !leaves {
+			continue
+		}
+		if id := p.nextCopy(w, gone, newest, store); id != "" {
+			gone[at].after = id
+		} else {
+			gone = slices.Delete(gone, at, at+1)
+		}
+	}
 	return gone
 }
 
-// expirePoint plans the end of one point in every store. A point with a copy out of reach is left alone: what is deleted by
-// name in one repository would stay in the other.
-func (p *planner) expirePoint(w *work, point *state.RestorePoint, reason plan.Reason, why string, after []string) bool {
-	for _, c := range point.Copies {
-		if p.foreign(c) {
-			return false
+func findLeaver(gone []leaver, index int) (at int, found bool) {
+	return slices.BinarySearchFunc(gone, index, func(l leaver, index int) int { return l.index - index })
+}
+
+// newestIn returns the index of the newest complete point with a sound copy in a store; -1 when there is none.
+func newestIn(points []state.RestorePoint, store string, sound func(*state.RestorePoint, *state.Copy) bool) int {
+	newest := -1
+	for i := range points {
+		point := &points[i]
+		if point.Incomplete || newest >= 0 && point.Time.Before(points[newest].Time) {
+			continue
+		}
+		for j := range point.Copies {
+			if c := &point.Copies[j]; c.Store == store && sound(point, c) {
+				newest = i
+			}
 		}
 	}
+	return newest
+}
+
+// nextCopy returns the ID of the planned copy of a newer point that stays.
+func (p *planner) nextCopy(w *work, gone []leaver, than int, store string) string {
+	if !slices.Contains(w.backup.Copies, store) {
+		return ""
+	}
+	for i := len(w.after) - 1; i >= 0; i-- {
+		point := &w.after[i]
+		if _, leaves := findLeaver(gone, i); leaves || !point.Time.After(w.after[than].Time) {
+			continue
+		}
+		if a, ok := p.copyOf(w, i, store); ok {
+			return a.ID
+		}
+	}
+	return ""
+}
+
+// leftAlone tells of a point with a copy out of reach: what is deleted by name in one repository would stay in the other.
+func (p *planner) leftAlone(point *state.RestorePoint) bool {
+	return slices.ContainsFunc(point.Copies, p.foreign)
+}
+
+// expirePoint plans the end of one point in every store.
+func (p *planner) expirePoint(w *work, point *state.RestorePoint, reason plan.Reason, why string, after []string) {
 	store := w.backup.Store
 	if i := copyIn(*point, store); i >= 0 {
 		store = point.Copies[i].Store
@@ -51,7 +124,8 @@ func (p *planner) expirePoint(w *work, point *state.RestorePoint, reason plan.Re
 		Reason: reason, Why: why, Bytes: point.Size, After: after,
 	}
 	p.out.Actions = append(p.out.Actions, a)
-	for _, c := range point.Copies {
+	for i := range point.Copies {
+		c := &point.Copies[i]
 		l := p.expiring[c.Store]
 		if l == nil {
 			l = &leaving{}
@@ -60,7 +134,6 @@ func (p *planner) expirePoint(w *work, point *state.RestorePoint, reason plan.Re
 		l.bytes += c.Stored
 		l.after = append(l.after, a.ID)
 	}
-	return true
 }
 
 // consequences charges points that expire now but would not have by the policy last applied to the change that causes it.
@@ -79,11 +152,10 @@ func (p *planner) consequences(w *work, k keeping) {
 			expired[v.Index] = true
 		}
 	}
-	points, bytes := 0, int64(0)
+	newly := map[int]bool{}
 	for _, v := range retention.Expiring(w.after, k.retention, p.now, k.loc) {
-		if v.Index < len(w.points) && !expired[v.Index] {
-			points++
-			bytes += w.after[v.Index].Size
+		if v.Index < len(w.points) {
+			newly[v.Index] = !expired[v.Index]
 		}
 	}
 	cause := w.address
@@ -92,7 +164,28 @@ func (p *planner) consequences(w *work, k keeping) {
 			cause = w.backup.Retention
 		}
 	}
-	p.consequence(cause, points, bytes)
+	p.consequence(cause, losses(w, newly))
+}
+
+// losses gathers points into the spans of time that nothing is left of: a span ends where a point stays. newly holds what
+// expires by the new rule, and whether that is new.
+func losses(w *work, newly map[int]bool) (lost []plan.Loss) {
+	open := false
+	for i := range w.points {
+		point := &w.points[i]
+		fresh, leaves := newly[i]
+		switch {
+		case !leaves && !point.Incomplete:
+			open = false
+		case fresh && !open:
+			open = true
+			lost = append(lost, plan.Loss{Address: w.address, From: point.Time, To: point.Time, Points: 1, Bytes: point.Size})
+		case fresh:
+			l := &lost[len(lost)-1]
+			l.To, l.Points, l.Bytes = point.Time, l.Points+1, l.Bytes+point.Size
+		}
+	}
+	return lost
 }
 
 // untouched tells what a change of retention costs backups that -target leaves out of the plan.
@@ -111,14 +204,14 @@ func (p *planner) untouched() {
 }
 
 // window tells which span can be restored before and after the plan. Incomplete points do not count.
-func (p *planner) window(w *work, gone []int) {
+func (p *planner) window(w *work, gone []leaver) {
 	before, after := plan.Span{}, plan.Span{}
 	for i := range w.points {
 		widen(&before, &w.points[i])
 	}
 	next := 0
 	for i := range w.after {
-		if next < len(gone) && gone[next] == i {
+		if next < len(gone) && gone[next].index == i {
 			next++
 			continue
 		}
@@ -147,7 +240,7 @@ func widen(s *plan.Span, p *state.RestorePoint) {
 // fewer than planned, never others. Apply asks it again before each deletion. What is forgotten, paused or without a
 // retention by now keeps every point.
 func StillExpires(in Input, planned []plan.Action) []plan.Action {
-	r := &rules{parsed: map[policy.Schedule]schedule.Rule{}}
+	r := &rules{parsed: map[policy.Schedule]schedule.Rule{}, moved: in.Desired.Moved}
 	holds := map[string]map[string]bool{} // backup address → points that no rule keeps
 	var still []plan.Action
 	for _, a := range planned {
@@ -185,14 +278,21 @@ func (r *rules) expiring(in Input, address string, now time.Time) map[string]boo
 		return ids
 	}
 	expiring := retention.Expiring(points, k.retention, now, k.loc)
-	gone := make([]int, len(expiring))
+	gone := make([]leaver, len(expiring))
 	for i, v := range expiring {
-		gone[i] = v.Index
+		gone[i] = leaver{index: v.Index}
 	}
-	slices.Sort(gone)
+	slices.SortFunc(gone, func(a, b leaver) int { return a.index - b.index })
 	newest, _ := verifiedWithout(points, gone)
 	for _, v := range expiring {
 		ids[v.Point] = newest.After(points[v.Index].Time)
+	}
+	if len(b.Copies) > 0 {
+		for _, store := range b.Stores() {
+			if i := newestIn(points, store, func(_ *state.RestorePoint, c *state.Copy) bool { return !unreadable(c) }); i >= 0 {
+				ids[points[i].ID] = false
+			}
+		}
 	}
 	return ids
 }

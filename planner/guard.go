@@ -13,17 +13,17 @@ func (p *planner) block(guard plan.Guard, address, why string) {
 }
 
 // deletionGuards judges the state as it will be after the plan. gone are indexes of w.after, ascending.
-func (p *planner) deletionGuards(w *work, k keeping, gone []int) {
+func (p *planner) deletionGuards(w *work, k keeping, gone []leaver) {
 	if len(gone) == 0 {
 		return
 	}
 	newest, verified := verifiedWithout(w.after, gone)
 	_, before := verifiedWithout(w.points, nil)
 	orphans, first := 0, ""
-	for _, i := range gone {
-		if !newest.After(w.after[i].Time) {
+	for _, l := range gone {
+		if point := &w.after[l.index]; !newest.After(point.Time) {
 			if orphans++; first == "" {
-				first = w.after[i].ID
+				first = point.ID
 			}
 		}
 	}
@@ -49,10 +49,10 @@ func (p *planner) guardShare(w *work, percent, expiring int) {
 }
 
 // verifiedWithout returns the time of the newest verified point and how many there are, without those gone.
-func verifiedWithout(points []state.RestorePoint, gone []int) (newest time.Time, verified int) {
+func verifiedWithout(points []state.RestorePoint, gone []leaver) (newest time.Time, verified int) {
 	next := 0
 	for i := range points {
-		if next < len(gone) && gone[next] == i {
+		if next < len(gone) && gone[next].index == i {
 			next++
 			continue
 		}

@@ -10,11 +10,14 @@ import (
 	"github.com/holdfast-io/holdfast/state"
 )
 
-// moves follows the moved blocks: the rest of the plan sees a catalog in which they are done.
+// moves follows the moved blocks: the rest of the plan sees a catalog in which they are done. A chain of them (a to b in
+// one version of the policy, b to c in the next) is one move, whatever the order of the blocks.
 func (p *planner) moves() {
 	copied := false
 	for _, m := range p.in.Desired.Moved {
-		if _, still := p.declared[m.From]; still || !p.scope.has(m.To) {
+		m.To = destination(p.in.Desired.Moved, m.From)
+		_, declared := p.declared[m.To]
+		if _, removed := p.removed(m.To); !declared && !removed || !p.scope.has(m.To) {
 			continue
 		}
 		if !p.in.Catalog.Movable(m.From, m.To) {
@@ -30,11 +33,51 @@ func (p *planner) moves() {
 		}
 		p.in.Catalog.Move(m.From, m.To)
 		why := "moved from " + m.From
-		if n := len(p.in.Catalog.Points[m.To]); n > 0 {
-			why += "; " + count(n, "restore point") + " go with it"
+		if n := len(p.in.Catalog.Points[m.To]); n == 1 {
+			why += "; 1 restore point goes with it"
+		} else if n > 1 {
+			why += fmt.Sprintf("; %d restore points go with it", n)
 		}
 		p.change(plan.Change{Address: m.To, Kind: plan.Move, From: m.From, Reason: plan.ReasonMoved, Why: why})
 	}
+}
+
+// destination follows moved blocks from an address to the end; empty when none begins there or they run in a circle.
+func destination(moved []policy.Moved, from string) (to string) {
+	at := from
+	for range moved {
+		next := ""
+		for _, m := range moved {
+			if m.From == at {
+				next = m.To
+			}
+		}
+		if next == "" {
+			return to
+		}
+		if next == from {
+			return ""
+		}
+		at, to = next, next
+	}
+	return to
+}
+
+// checkRenames refuses blocks that contradict what is declared.
+func checkRenames(set policy.Set, declared map[string]state.Object) (diags diag.List) {
+	for _, m := range set.Moved {
+		if _, still := declared[m.From]; still {
+			diags = append(diags, diag.NewError(m.From, "A moved block says that "+m.From+" is "+m.To+" now, but it is still declared",
+				"Remove the moved block, or the block of "+m.From+"."))
+		}
+	}
+	for _, r := range set.Removed {
+		if _, still := declared[r.From]; still {
+			diags = append(diags, diag.NewError(r.From, "A removed block says that "+r.From+" is gone, but it is still declared",
+				"Remove one of the two blocks."))
+		}
+	}
+	return diags
 }
 
 // unmoved warns when a move cannot be followed although there is something to move.

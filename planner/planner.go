@@ -40,6 +40,7 @@ func Plan(in Input) (plan.Plan, diag.List) {
 		return plan.Plan{}, diags
 	}
 	p.moves()
+	p.damaged = observedDamage(p.in)
 	p.changes()
 	p.initializations()
 	p.recoveries()
@@ -56,7 +57,8 @@ func Plan(in Input) (plan.Plan, diag.List) {
 
 // planner is a plan in the making.
 type planner struct {
-	in       Input
+	in       Input         // its catalog is the one in which moves are done
+	original state.Catalog // as it was given
 	now      time.Time
 	scope    scope
 	declared map[string]state.Object
@@ -74,6 +76,7 @@ type planner struct {
 	adding     map[string]int64      // store address → stored bytes that this plan may add
 	damaged    map[damagedKey]string // copies that a refresh saw damaged
 	debts      map[string]*debt      // backup and store address, see recoverKey → copies that are missing since before
+	history    map[string]*past      // backup address → what earlier runs did to it
 }
 
 // leaving is what a plan takes out of a store.
@@ -84,12 +87,13 @@ type leaving struct {
 
 func newPlanner(in Input) (*planner, diag.List) {
 	p := &planner{
-		in: in, now: in.Now.UTC(), declared: Objects(in.Desired), initialize: map[string]string{}, repository: map[string]string{},
+		in: in, original: in.Catalog, now: in.Now.UTC(), declared: Objects(in.Desired), initialize: map[string]string{}, repository: map[string]string{},
 		recovering: map[string][]string{}, alone: map[string]int{}, byAddress: map[string]int{},
-		expiring: map[string]*leaving{}, adding: map[string]int64{}, damaged: observedDamage(in), debts: map[string]*debt{},
+		expiring: map[string]*leaving{}, adding: map[string]int64{}, debts: map[string]*debt{},
 	}
 	var diags, more diag.List
 	p.rules, diags = newRules(in.Desired)
+	diags = append(diags, checkRenames(in.Desired, p.declared)...)
 	p.scope, more = newScope(in, p.declared)
 	diags = append(diags, more...)
 	for _, address := range sortedKeys(in.Desired.Backups) {
@@ -135,5 +139,5 @@ func (p *planner) finish() {
 				"are. Declare the store as it was to manage them."))
 	}
 	p.out.Fingerprint = plan.Fingerprint(p.out)
-	p.out.Versions = plan.Versions(p.out, p.in.Catalog)
+	p.out.Versions = plan.Versions(p.out, p.original)
 }

@@ -2,6 +2,7 @@ package planner
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 
 	"github.com/holdfast-io/holdfast/planner/plan"
@@ -38,23 +39,28 @@ func (p *planner) destroy(address string) plan.Change {
 
 // removals plans what becomes of the restore points of removed backups.
 func (p *planner) removals() {
-	for _, r := range p.in.Desired.Removed {
+	for i, r := range p.in.Desired.Removed {
 		points := p.in.Catalog.Points[r.From]
+		if slices.ContainsFunc(p.in.Desired.Removed[:i], func(before policy.Removed) bool { return before.From == r.From }) {
+			continue
+		}
 		if _, declared := p.declared[r.From]; declared || len(points) == 0 || !p.scope.has(r.From) && !p.scope.all {
 			continue
 		}
 		w := &work{address: r.From, points: points, after: points, newest: newestComplete(points)}
 		k := p.rules.stored(p.in.Catalog.Objects, r.From)
 		w.backup.Retention = "the retention that was in force"
-		var gone []int
+		var gone []leaver
 		if r.Destroy {
 			gone = p.destroyed(w)
 		} else if k.some {
 			for _, v := range retention.Expiring(points, k.retention, p.now, k.loc) {
-				if p.expirePoint(w, &points[v.Index], plan.ReasonRetention, strings.Join(v.Reasons, ", "), nil) {
-					gone = append(gone, v.Index)
+				if !p.leftAlone(&points[v.Index]) {
+					gone = append(gone, leaver{index: v.Index})
+					p.expirePoint(w, &points[v.Index], plan.ReasonRetention, strings.Join(v.Reasons, ", "), nil)
 				}
 			}
+			slices.SortFunc(gone, func(a, b leaver) int { return a.index - b.index })
 			p.deletionGuards(w, k, gone)
 		}
 		if r.Destroy {
@@ -65,15 +71,16 @@ func (p *planner) removals() {
 }
 
 // destroyed plans the end of every point. Held ones block the plan: they were held on purpose.
-func (p *planner) destroyed(w *work) (gone []int) {
+func (p *planner) destroyed(w *work) (gone []leaver) {
 	held := 0
 	for i := range w.points {
 		if w.points[i].Hold != nil {
 			held++
 			continue
 		}
-		if p.expirePoint(w, &w.points[i], plan.ReasonDestroy, "removed with destroy = true", nil) {
-			gone = append(gone, i)
+		if !p.leftAlone(&w.points[i]) {
+			gone = append(gone, leaver{index: i})
+			p.expirePoint(w, &w.points[i], plan.ReasonDestroy, "removed with destroy = true", nil)
 		}
 	}
 	if held > 0 {
@@ -91,7 +98,7 @@ func (r *rules) stored(objects map[string]state.Object, address string) keeping 
 	}
 	attributes := o.Retention
 	if len(attributes) == 0 && !o.Forgotten {
-		attributes = objects[b.Retention].Attributes
+		attributes = objects[r.today(objects, b.Retention)].Attributes
 	}
 	var rule policy.Retention
 	found := len(attributes) > 0 && json.Unmarshal(attributes, &rule) == nil

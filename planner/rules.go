@@ -13,10 +13,11 @@ import (
 // rules parses each distinct schedule once: fleets declare thousands of backups with few schedules.
 type rules struct {
 	parsed map[policy.Schedule]schedule.Rule
+	moved  []policy.Moved
 }
 
 func newRules(set policy.Set) (*rules, diag.List) {
-	r := &rules{parsed: map[policy.Schedule]schedule.Rule{}}
+	r := &rules{parsed: map[policy.Schedule]schedule.Rule{}, moved: set.Moved}
 	var diags diag.List
 	for _, address := range sortedKeys(set.Backups) {
 		if s := set.Backups[address].Schedule; s != nil {
@@ -83,7 +84,19 @@ func (r *rules) applied(objects map[string]state.Object, address string) (keepin
 	if !ok || o.Forgotten || json.Unmarshal(o.Attributes, &b) != nil {
 		return keeping{}, b
 	}
+	b.Retention = r.today(objects, b.Retention)
 	ro, found := objects[b.Retention]
 	found = found && json.Unmarshal(ro.Attributes, &retention) == nil
 	return r.keepingOf(b, retention, found), b
+}
+
+// today is the address under which the catalog knows what an applied backup refers to: references in the catalog still
+// name a retention as it was called before it was moved.
+func (r *rules) today(objects map[string]state.Object, address string) string {
+	if _, there := objects[address]; !there {
+		if to := destination(r.moved, address); to != "" {
+			return to
+		}
+	}
+	return address
 }

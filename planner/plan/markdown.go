@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -39,13 +40,11 @@ func Markdown(p Plan) string {
 	m.rows("Changes", changes, false)
 	m.rows("Actions", actions, true)
 	m.windows(p)
-	m.notes("more differences", len(p.Drift), func(i int) string {
-		d := p.Drift[i]
-		return "Drift: " + escape(joinWords(d.Address, d.Point, string(d.Reason))) + ": " + escape(d.Why)
-	})
-	m.notes("more house rules", len(p.Checks), func(i int) string {
-		c := p.Checks[i]
-		return "Check " + escape(c.Address) + ": " + escape(joinWords(c.Status, c.Message))
+	m.drift(p)
+	failed := slices.DeleteFunc(slices.Clone(p.Checks), func(c Check) bool { return c.Status == "pass" })
+	m.notes("more house rules", len(failed), func(i int) string {
+		c := failed[i]
+		return "Check " + escape(c.Address) + " (" + escape(c.Severity) + "): " + escape(c.Message)
 	})
 	m.notes("more warnings", len(p.Diagnostics), func(i int) string {
 		d := p.Diagnostics[i]
@@ -165,6 +164,23 @@ func (m *markdown) windows(p Plan) {
 	for i, line := range lines {
 		if !m.fits(line) {
 			m.cut(fmt.Sprintf("%d more windows", len(lines)-i))
+			return
+		}
+		m.add(line)
+	}
+}
+
+// drift lists what the text form lists. Nobody approves drift: leaving some out does not make the plan unapprovable.
+func (m *markdown) drift(p Plan) {
+	if len(p.Drift) == 0 {
+		return
+	}
+	m.add(fmt.Sprintf("\n#### Where the world differs (%d)\n\n", len(p.Drift)))
+	lines := driftLines(p)
+	for i, line := range lines {
+		line = "- " + escape(strings.TrimPrefix(line, "! ")) + "\n"
+		if !m.fits(line) {
+			m.add(fmt.Sprintf("\nand %d more lines\n", len(lines)-i))
 			return
 		}
 		m.add(line)

@@ -63,6 +63,9 @@ const (
 	Destroy ChangeKind = "destroy"
 )
 
+// WhyEdited is the sentence of a change that needs no other.
+const WhyEdited = "differs from what was applied"
+
 // Change is a difference between a declared policy object and the one last applied.
 type Change struct {
 	Address    string      `json:"address"`
@@ -73,6 +76,16 @@ type Change struct {
 	Why        string      `json:"why"`              // a sentence
 	Points     int         `json:"points,omitempty"` // restore points that this change makes expire
 	Bytes      int64       `json:"bytes,omitempty"`  // plain bytes of those points
+	Lost       []Loss      `json:"lost,omitempty"`   // the spans of time that can no longer be restored by it
+}
+
+// Loss is a span of time of which no restore point would be left.
+type Loss struct {
+	Address string    `json:"address"` // of the backup
+	From    time.Time `json:"from"`
+	To      time.Time `json:"to"`
+	Points  int       `json:"points"`
+	Bytes   int64     `json:"bytes,omitempty"`
 }
 
 // Attribute is one changed attribute. Values are JSON text; an absent one is empty. Secrets appear as references.

@@ -24,6 +24,9 @@ func touched(p Plan) map[string]bool {
 	addresses := map[string]bool{}
 	for _, change := range p.Changes {
 		addresses[change.Address] = true
+		if change.From != "" {
+			addresses[change.From] = true
+		}
 	}
 	for _, a := range p.Actions {
 		addresses[a.Address] = true
@@ -62,8 +65,9 @@ func Stale(p Plan, c state.Catalog) error {
 		return fmt.Errorf("%w: it is at serial %d, before serial %d that the plan was made for; plan again", state.ErrStale, c.Serial, p.Serial)
 	}
 	var moved []string
+	held := nowHeld(p, c)
 	for _, address := range slices.Sorted(maps.Keys(touched(p))) {
-		if p.Versions[address] != version(c, address) {
+		if p.Versions[address] != version(c, address) || held[address] {
 			moved = append(moved, address)
 		}
 	}
@@ -76,4 +80,31 @@ func Stale(p Plan, c state.Catalog) error {
 		more = fmt.Sprintf(" and %d more", n)
 	}
 	return fmt.Errorf("%w: %s%s changed between serial %d and %d; plan again", state.ErrStale, strings.Join(told, ", "), more, p.Serial, c.Serial)
+}
+
+// nowHeld are the backups of which the plan would expire a point that somebody has held since.
+func nowHeld(p Plan, c state.Catalog) map[string]bool {
+	expires := map[string]map[string]bool{}
+	for _, a := range p.Actions {
+		if a.Kind == Expire {
+			if expires[a.Address] == nil {
+				expires[a.Address] = map[string]bool{}
+			}
+			expires[a.Address][a.Point] = true
+		}
+	}
+	for _, change := range p.Changes {
+		if change.Kind == Move { // until it is applied, the points are under the old address
+			expires[change.From] = expires[change.Address]
+		}
+	}
+	held := map[string]bool{}
+	for address, ids := range expires {
+		for i := range c.Points[address] {
+			if point := &c.Points[address][i]; point.Hold != nil && ids[point.ID] {
+				held[address] = true
+			}
+		}
+	}
+	return held
 }

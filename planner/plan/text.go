@@ -90,7 +90,7 @@ func rows(p Plan) []row {
 		}
 		if len(c.Attributes) == 1 && c.Kind != Add {
 			r.why = c.Attributes[0].String()
-			if c.Points > 0 {
+			if c.Points > 0 || c.Kind == Update && c.Why != WhyEdited {
 				r.why += ": " + c.Why
 			}
 		} else if c.Kind != Add {
@@ -98,9 +98,23 @@ func rows(p Plan) []row {
 				r.details = append(r.details, a.String())
 			}
 		}
+		r.details = append(r.details, lossLines(c.Lost)...)
 		changes = append(changes, r)
 	}
 	return slices.Concat(destructive, changes, actions)
+}
+
+// textLosses is how many spans that a change makes unrestorable are listed with it.
+const textLosses = 10
+
+func lossLines(lost []Loss) (lines []string) {
+	for i, l := range lost {
+		if i == textLosses && len(lost) > textLosses+1 {
+			return append(lines, fmt.Sprintf("no longer restorable: %d more spans", len(lost)-i))
+		}
+		lines = append(lines, "no longer restorable: "+l.Address+" "+Span{From: l.From, To: l.To, Points: l.Points}.String())
+	}
+	return lines
 }
 
 func writeRows(b *strings.Builder, rows []row) {
@@ -158,7 +172,7 @@ func writeWindows(b *strings.Builder, p Plan) {
 	b.WriteString("\n")
 }
 
-// textDrift is how many lines of drift Text lists for each reason.
+// textDrift is how many lines of drift Text and Markdown list for each reason.
 const textDrift = 10
 
 func writeDrift(b *strings.Builder, p Plan) {
@@ -166,27 +180,37 @@ func writeDrift(b *strings.Builder, p Plan) {
 		return
 	}
 	b.WriteString("Where the world differs:\n\n")
+	for _, line := range driftLines(p) {
+		b.WriteString("  " + line + "\n")
+	}
+	b.WriteString("\n")
+}
+
+// driftLines are those that nothing mends first: they wait for a person.
+func driftLines(p Plan) (lines []string) {
 	listed := map[Reason]int{}
+	var mended, more []string
 	for _, d := range p.Drift {
 		if listed[d.Reason]++; listed[d.Reason] > textDrift {
 			continue
 		}
-		line := "  ! " + clean(joinWords(d.Address, d.Point, string(d.Reason))) + "  " + clean(d.Why)
+		line := "! " + clean(joinWords(d.Address, d.Point, string(d.Reason))) + "  " + clean(d.Why)
 		if d.Bytes > 0 {
 			line += " (" + FormatBytes(d.Bytes) + ")"
 		}
 		if d.Fixed {
-			line += "; this plan mends it"
+			mended = append(mended, line+"; apply mends it")
+		} else {
+			lines = append(lines, line)
 		}
-		b.WriteString(line + "\n")
 	}
 	for _, d := range p.Drift {
 		if n := listed[d.Reason] - textDrift; n > 0 {
-			fmt.Fprintf(b, "  and %d more of %s\n", n, d.Reason)
+			more = append(more, fmt.Sprintf("and %d more of %s", n, d.Reason))
 			listed[d.Reason] = 0
 		}
 	}
-	b.WriteString("\n")
+	return slices.Concat(lines, mended, more)
 }
 
 func writeChecks(b *strings.Builder, p Plan) {
