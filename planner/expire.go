@@ -132,7 +132,7 @@ func (p *planner) expirePoint(w *work, point *state.RestorePoint, reason plan.Re
 			p.expiring[c.Store] = l
 		}
 		l.bytes += c.Stored
-		l.after = append(l.after, a.ID)
+		l.points++
 	}
 }
 

@@ -81,8 +81,8 @@ type planner struct {
 
 // leaving is what a plan takes out of a store.
 type leaving struct {
-	bytes int64
-	after []string // IDs of the expire actions
+	bytes  int64
+	points int
 }
 
 func newPlanner(in Input) (*planner, diag.List) {

@@ -192,9 +192,9 @@ func (r *Runner) Run(ctx context.Context, catalog *state.Catalog, p plan.Plan) (
 	b := &book{lease: r.Lease, refresh: r.Refresh, catalog: catalog}
 	run := state.Run{ID: r.RunID, Operation: "apply", Who: r.Who, Started: r.Now().UTC(), Status: state.RunPending}
 	points := map[string]string{} // backup address → the point this run makes
-	steps := make([]dag.Step, len(p.Actions))
+	var steps, last []dag.Step
 	actions := make(map[string]plan.Action, len(p.Actions))
-	for i, a := range p.Actions {
+	for _, a := range p.Actions {
 		if a.Kind == plan.Backup {
 			points[a.Address] = r.NewPointID(r.Now())
 			a.Point = points[a.Address]
@@ -202,7 +202,13 @@ func (r *Runner) Run(ctx context.Context, catalog *state.Catalog, p plan.Plan) (
 			a.Point = points[a.Address]
 		}
 		actions[a.ID] = a
-		steps[i] = dag.Step{ID: a.ID, After: a.After}
+		// Pruning comes when everything else has ended, well or not: an expiry that fails every night must not keep the store
+		// from ever getting smaller.
+		if step := (dag.Step{ID: a.ID, After: a.After}); a.Kind == plan.Prune {
+			last = append(last, step)
+		} else {
+			steps = append(steps, step)
+		}
 		run.Actions = append(run.Actions, state.RunAction{
 			Address: a.Address, Kind: string(a.Kind), Point: a.Point, Store: a.Store, Slot: a.Slot, Status: state.RunPending,
 		})
@@ -216,9 +222,10 @@ func (r *Runner) Run(ctx context.Context, catalog *state.Catalog, p plan.Plan) (
 		return Outcome{Run: run}, fmt.Errorf("record run %s: %w", r.RunID, err)
 	}
 	w := &walker{Runner: r, book: b, actions: actions, index: indexByID(p.Actions)}
-	_, err = dag.Walk(ctx, steps, r.Parallelism, w.do)
-	if err != nil {
-		return Outcome{Run: run}, err
+	for _, some := range [][]dag.Step{steps, last} {
+		if _, err = dag.Walk(ctx, some, r.Parallelism, w.do); err != nil {
+			return Outcome{Run: run}, err
+		}
 	}
 	return w.close(ctx)
 }
