@@ -33,12 +33,18 @@ func newStores(s *session, identities []age.Identity) *stores {
 	return &stores{s: s, identities: identities, open: map[string]*repository{}}
 }
 
+// lookup finds a store: as it is declared, or, when it is not declared any more, as it was applied last. What lies in a
+// store that a slip took out of the policy can still be brought back.
 func (st *stores) lookup(address string) (policy.Store, error) {
-	store, ok := st.s.policy.Stores[address]
-	if !ok {
-		return store, fmt.Errorf("open %s: the policy declares no such store", address)
+	if store, ok := st.s.policy.Stores[address]; ok {
+		return store, nil
 	}
-	return store, nil
+	var applied policy.Store
+	if json.Unmarshal(st.s.catalog.Objects[address].Attributes, &applied) != nil || applied.URL == "" {
+		return applied, fmt.Errorf("open %s: the policy declares no such store, and none was ever applied; declare it", address)
+	}
+	applied.Address = address
+	return applied, nil
 }
 
 // Initialize implements apply.Repositories.

@@ -93,6 +93,8 @@ func readDir(dir string, o Options) (sources, diag.List) {
 			auto = append([]string{full}, auto...)
 		case strings.HasSuffix(name, suffixAuto):
 			auto = append(auto, full)
+		case misnamed(name) != "":
+			out = append(out, diag.NewWarning("", fmt.Sprintf("%s is not read", full), fmt.Sprintf("Its name looks like that of a policy file, and those end in %s or %s. Is %s meant? What only it declares is not declared.", suffixHCL, suffixJSON, misnamed(name))))
 		}
 	}
 	for _, name := range append(auto, o.VarFiles...) {
@@ -104,6 +106,18 @@ func readDir(dir string, o Options) (sources, diag.List) {
 		out = append(out, diag.NewError("", "No policy files", fmt.Sprintf("%s holds no *%s and no *%s file. Write one, or name another folder by -chdir.", dir, suffixHCL, suffixJSON)))
 	}
 	return found, out
+}
+
+// misnamed guesses the policy file that a name was meant for; empty when it looks like none.
+func misnamed(name string) string {
+	stem, end, ok := strings.Cut(name, ".hf.")
+	if !ok || end == "hcl" || end == "json" || strings.HasSuffix(end, "~") { // editors leave main.hf.hcl~ beside the file
+		return ""
+	}
+	if meant := nearest(end, []string{"hcl", "json"}); meant != "" {
+		return stem + ".hf." + meant
+	}
+	return ""
 }
 
 // cause takes the operation and path out of a file system error; the caller names both.

@@ -388,3 +388,23 @@ retention "r" { last = var.keep }
 		t.Errorf("got %q, want %q", values, want)
 	}
 }
+
+// A file whose name was mistyped is told of: what it declares would be forgotten.
+func TestMisnamedFiles(t *testing.T) {
+	for name, meant := range map[string]string{
+		"main.hf.hc": "main.hf.hcl", "main.hf.hlc": "main.hf.hcl", "main.hf.jsn": "main.hf.json", "main.hf.HCL": "main.hf.hcl",
+		"main.hf.hcl.bak": "", "main.hf.hcl~": "", "notes.md": "", "main.tf": "", "a.hf.md": "", ".main.hf.hc": "",
+	} {
+		dir := writeFiles(t, map[string]string{"ok.hf.hcl": "", name: ""})
+		_, list := Load(dir, Options{})
+		if meant == "" {
+			if len(list) > 0 {
+				t.Errorf("%s: %s", name, render(list))
+			}
+			continue
+		}
+		if len(list) != 1 || list[0].Severity != diag.Warning || !strings.Contains(list[0].Detail, "Is "+meant+" meant?") {
+			t.Errorf("%s: got %s", name, render(list))
+		}
+	}
+}
