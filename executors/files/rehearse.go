@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -114,6 +115,9 @@ func (r *rehearsal) look(ctx context.Context) error {
 		if info.Mode().IsRegular() {
 			r.count(e.Path, info.Size())
 		}
+		if info.IsDir() && info.Mode().Perm()&0o500 != 0o500 {
+			return root.Chmod(raw, 0o700) // whoever is not root must open it to look at what it holds
+		}
 		return nil
 	})
 }
@@ -141,7 +145,11 @@ func sameKind(e executors.Entry, info fs.FileInfo) error {
 	return nil
 }
 
-// blame decides what an error says: what the system refused (space, rights, files) is not the restore point's fault.
+// contradictions are what the system answers when the point's own entries do not go together, such as a file that is also
+// a directory. Every other refusal (space, rights, limits, devices) is the scratch place's.
+var contradictions = []syscall.Errno{syscall.EEXIST, syscall.ENOTDIR, syscall.EISDIR, syscall.ENOENT, syscall.ELOOP}
+
+// blame decides what an error says.
 func (r *rehearsal) blame(ctx context.Context, err error) error {
 	var errno syscall.Errno
 	switch {
@@ -149,7 +157,7 @@ func (r *rehearsal) blame(ctx context.Context, err error) error {
 		return context.Cause(ctx)
 	case r.from.Failure() != nil:
 		return err
-	case errors.Is(err, errNoSpace), errors.As(err, &errno) && errno != syscall.ENOENT:
+	case errors.Is(err, errNoSpace), errors.As(err, &errno) && !slices.Contains(contradictions, errno):
 		return executors.Scratch(err)
 	}
 	return err
