@@ -1,7 +1,7 @@
 // Package pgserver starts real PostgreSQL servers for tests, the demo and the benchmarks.
 //
-// It is not for production: holdfast starts its own scratch servers in executors/postgres. A server never runs as root and never outlives the
-// process that started it, however that process ends. PostgreSQL must be installed; its absence is an error, so that a
+// It is not for production: holdfast starts scratch servers of its own in executors/postgres. A server never runs as root and
+// never outlives the process that started it, however that process ends. PostgreSQL must be installed; its absence is an error, so that a
 // machine without it cannot pass the tests by skipping them.
 package pgserver
 
