@@ -1,6 +1,9 @@
 package blob
 
-import "errors"
+import (
+	"errors"
+	"time"
+)
 
 // Error is what buckets return: which operation failed on which object, what kind of failure it is, and the cause.
 // errors.Is finds both the kind and the cause.
@@ -44,17 +47,24 @@ func (e *Error) Unwrap() []error {
 }
 
 // retryable marks an error as worth another attempt without changing its text.
-type retryable struct{ error }
+type retryable struct {
+	error
+	after time.Duration
+}
 
-func (r retryable) Retryable() bool { return true }
-func (r retryable) Unwrap() error   { return r.error }
+func (r retryable) Retryable() bool           { return true }
+func (r retryable) RetryAfter() time.Duration { return r.after }
+func (r retryable) Unwrap() error             { return r.error }
 
 // Retryable marks err as one that may go away by itself: a lost connection, an overloaded server. Nil stays nil.
-func Retryable(err error) error {
+func Retryable(err error) error { return RetryableAfter(err, 0) }
+
+// RetryableAfter is Retryable for an error of a server that said how long it wants to be left alone.
+func RetryableAfter(err error, after time.Duration) error {
 	if err == nil {
 		return nil
 	}
-	return retryable{err}
+	return retryable{err, after}
 }
 
 // IsRetryable tells whether another attempt makes sense. It asks err, or what it wraps, for the behaviour
@@ -63,4 +73,13 @@ func Retryable(err error) error {
 func IsRetryable(err error) bool {
 	var r interface{ Retryable() bool }
 	return errors.As(err, &r) && r.Retryable()
+}
+
+// RetryAfter is how long the server wants to be left alone, 0 when it did not say.
+func RetryAfter(err error) time.Duration {
+	var r interface{ RetryAfter() time.Duration }
+	if errors.As(err, &r) {
+		return r.RetryAfter()
+	}
+	return 0
 }

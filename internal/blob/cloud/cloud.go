@@ -8,6 +8,7 @@ package cloud
 import (
 	"bytes"
 	"context"
+	"crypto/md5"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +17,7 @@ import (
 	"sync/atomic"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	azure "github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blob"
 	gocloud "gocloud.dev/blob"
 
 	"github.com/holdfast-io/holdfast/internal/blob"
@@ -192,7 +194,7 @@ const firstAlloc = 64 << 20
 
 // read downloads length bytes, or everything from offset if length is negative.
 func (b *Bucket) read(ctx context.Context, name string, offset, length int64) ([]byte, error) {
-	r, err := b.inner.NewRangeReader(b.context(ctx), b.prefix+name, offset, length, nil)
+	r, err := b.inner.NewRangeReader(countResumes(b.context(ctx)), b.prefix+name, offset, length, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -212,6 +214,12 @@ func (b *Bucket) read(ctx context.Context, name string, offset, length int64) ([
 	}
 	if n != want {
 		return nil, blob.Retryable(fmt.Errorf("read %d bytes instead of %d: %w", n, want, io.ErrUnexpectedEOF))
+	}
+	var whole azure.DownloadStreamResponse
+	if length < 0 && r.As(&whole) && len(whole.ContentMD5) > 0 {
+		if sum := md5.Sum(buf.Bytes()); !bytes.Equal(sum[:], whole.ContentMD5) { // its client leaves that to us
+			return nil, blob.Retryable(fmt.Errorf("read %d bytes that do not match the service's MD5 of the object", n))
+		}
 	}
 	return buf.Bytes(), nil
 }

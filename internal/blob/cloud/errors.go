@@ -10,11 +10,14 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/bloberror"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"gocloud.dev/gcerrors"
 	"google.golang.org/api/googleapi"
 
@@ -30,7 +33,10 @@ func (b *Bucket) fail(ctx context.Context, op, name string, err error) error {
 	kind := kindOf(op, err)
 	cause := withoutSecrets(withoutFrame(err))
 	if kind == nil && ctx.Err() == nil && transient(err) {
-		cause = blob.Retryable(cause)
+		cause = blob.RetryableAfter(cause, retryAfter(err))
+	}
+	if kind == blob.ErrDenied {
+		cause = fmt.Errorf("%w; %s", cause, advice(err))
 	}
 	switch {
 	case op == "open":
@@ -70,6 +76,10 @@ func kindOf(op string, err error) error {
 		return blob.ErrDenied // before gocloud's opinion: it takes Google's 403 for "not found"
 	case http.StatusInsufficientStorage:
 		return blob.ErrNoSpace
+	case http.StatusBadRequest:
+		if expired[errorCode(err)] {
+			return blob.ErrDenied // Amazon's status for it
+		}
 	case http.StatusPreconditionFailed:
 		if op == "create" {
 			return blob.ErrExists
@@ -92,6 +102,29 @@ func kindOf(op string, err error) error {
 		return blob.ErrDenied
 	}
 	return nil
+}
+
+// expired are the services' names for credentials whose time is over.
+var expired = map[string]bool{
+	"ExpiredToken": true, "ExpiredTokenException": true, "TokenRefreshRequired": true, "InvalidToken": true,
+	"InvalidAuthenticationInfo": true, // Azure
+	"authError":                 true, // Google
+}
+
+// advice says what to do about a denial.
+func advice(err error) string {
+	code := errorCode(err)
+	switch {
+	case expired[code]:
+		return "the credentials have expired or are not valid any more: renew them and run this again"
+	case code == "RequestTimeTooSkewed", code == "RequestExpired":
+		return "the clock of this host differs too much from the service's: set it right and run this again"
+	case code == "InvalidAccessKeyId", code == "SignatureDoesNotMatch", code == "AuthenticationFailed":
+		return "the service does not accept these credentials: check what this host is given (docs/stores.md, Credentials)"
+	case noCredentials(err):
+		return "no credentials were found (docs/stores.md, Credentials)"
+	}
+	return "the credentials lack a right that this needs (docs/stores.md, Permissions)"
 }
 
 // noCredentials knows the three ways of saying that nothing was found to sign a request with. None has a type of its own.
@@ -134,6 +167,27 @@ func errorCode(err error) string {
 	return ""
 }
 
+// retryAfter returns what the service's answer says in whole seconds, 0 when it says nothing.
+func retryAfter(err error) time.Duration {
+	var amazon *awshttp.ResponseError
+	var google *googleapi.Error
+	var azure *azcore.ResponseError
+	var h http.Header
+	switch {
+	case errors.As(err, &amazon) && amazon.Response != nil && amazon.Response.Response != nil:
+		h = amazon.Response.Header
+	case errors.As(err, &google):
+		h = google.Header
+	case errors.As(err, &azure) && azure.RawResponse != nil:
+		h = azure.RawResponse.Header
+	}
+	seconds, err := strconv.ParseUint(h.Get("Retry-After"), 10, 16)
+	if err != nil {
+		return 0
+	}
+	return time.Duration(seconds) * time.Second
+}
+
 // transient tells whether the error may go away by itself.
 func transient(err error) bool {
 	if blob.IsRetryable(err) {
@@ -161,9 +215,19 @@ func transient(err error) bool {
 	case errors.As(err, &cert), errors.As(err, &authority):
 		return false
 	}
+	if altered(err) {
+		return true // on the way, as far as anybody can tell
+	}
 	var netErr net.Error
 	return errors.As(err, &netErr) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) ||
 		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}
+
+// altered knows what the clients say when an answer does not match the service's checksum. Neither has a type of its own.
+func altered(err error) bool {
+	text := err.Error()
+	return strings.Contains(text, "checksum did not match") || // Amazon
+		strings.Contains(text, "bad CRC on read") // Google
 }
 
 // withoutFrame removes gocloud's layer, which repeats the key and adds "(code=Unknown)".

@@ -23,6 +23,7 @@ const (
 	attempts = 6
 	first    = 500 * time.Millisecond // the most that is waited before the second attempt
 	longest  = 10 * time.Second
+	patience = time.Minute // the most that is waited because a server asked for it
 )
 
 // Bucket tries again. Safe for concurrent use when the bucket inside is.
@@ -138,16 +139,17 @@ func do(ctx context.Context, f func(attempt int) error) error {
 		if n == attempts {
 			return fmt.Errorf("%w (gave up after %d attempts)", err, attempts)
 		}
-		if werr := wait(ctx, n); werr != nil {
+		if werr := wait(ctx, n, blob.RetryAfter(err)); werr != nil {
 			return fmt.Errorf("%w (stopped after %d attempts: %w)", err, n, werr)
 		}
 	}
 }
 
-// wait waits a random span that is at most first × 2^(n-1), or returns why the context ended.
-func wait(ctx context.Context, n int) error {
+// wait waits a random span that is at most first × 2^(n-1), on top of what the server asked for, or returns why the context
+// ended.
+func wait(ctx context.Context, n int, asked time.Duration) error {
 	most := min(first<<(n-1), longest)
-	t := time.NewTimer(rand.N(most) + 1)
+	t := time.NewTimer(min(asked, patience) + rand.N(most) + 1)
 	defer t.Stop()
 	select {
 	case <-ctx.Done():

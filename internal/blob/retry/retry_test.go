@@ -76,6 +76,23 @@ func TestFailuresThatGoAway(t *testing.T) {
 	})
 }
 
+// What a server asks for is waited, up to a minute, and then a random span, so that hosts do not return together.
+func TestServerAsksForTime(t *testing.T) {
+	for asked, least := range map[time.Duration]time.Duration{5 * time.Second: 5 * time.Second, time.Hour: time.Minute} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newStack(t)
+			s.faulty.Add(blobtest.Fault{Err: blob.RetryableAfter(errors.New("slow down"), asked), Times: 1, Op: blobtest.Put})
+			begin := time.Now()
+			if err := s.Put(t.Context(), "x", nil); err != nil {
+				t.Fatal(err)
+			}
+			if took := time.Since(begin); took <= least || took > least+500*time.Millisecond+1 {
+				t.Errorf("asked for %v, it waited %v", asked, took)
+			}
+		})
+	}
+}
+
 func TestGivesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStack(t)
