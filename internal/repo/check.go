@@ -1,26 +1,35 @@
 package repo
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/holdfast-io/holdfast/internal/blob"
+	"github.com/holdfast-io/holdfast/internal/repo/frame"
+	"github.com/holdfast-io/holdfast/internal/repo/manifest"
 )
 
-// Severity says how bad a finding is.
+// Severity says how much a finding counts.
 type Severity string
 
-// The severities: something cannot be restored or used as it should; something does not belong or waits to be cleaned up;
-// something worth knowing.
+// The severities: an object is damaged or missing; something does not belong here; worth knowing, and nothing to do.
 const (
 	SeverityError   Severity = "error"
 	SeverityWarning Severity = "warning"
 	SeverityInfo    Severity = "info"
 )
 
-// Finding is one thing that Check noticed.
+func rank(s Severity) int {
+	return slices.Index([]Severity{SeverityError, SeverityWarning, SeverityInfo}, s)
+}
+
+// Finding is one thing that was found about an object, who is affected, and what to do.
 type Finding struct {
 	Severity Severity `json:"severity"`
 	Object   string   `json:"object,omitempty"`
@@ -29,24 +38,25 @@ type Finding struct {
 	Advice   string   `json:"advice,omitempty"`
 }
 
-// CheckOptions say how far Check goes.
+// CheckOptions say how thoroughly to check.
 type CheckOptions struct {
-	Deep     bool // also hash every stored byte
-	Progress func(VerifyProgress)
+	Deep     bool                 // hash every stored byte
+	Progress func(VerifyProgress) // of the hashing; one call at a time; may be nil
 }
 
-// CheckReport is what Check found, and what it could not look at.
+// CheckReport is what a check found, and what it could not look at.
 type CheckReport struct {
 	Repository     string    `json:"repository"`
 	Points         int       `json:"points"`
-	Objects, Bytes int64     `json:"-"`
+	Objects, Bytes int64     `json:"-"` // in the store
+	Hashed         int64     `json:"-"` // bytes that were read and hashed
+	Opened         int       `json:"-"` // manifests that were opened and whose every chunk was looked up
 	Findings       []Finding `json:"findings"`
 	NotChecked     []string  `json:"not_checked,omitempty"`
 }
 
-// Errors counts the findings of severity error.
-func (c CheckReport) Errors() int {
-	n := 0
+// Errors counts the findings that are errors.
+func (c CheckReport) Errors() (n int) {
 	for _, f := range c.Findings {
 		if f.Severity == SeverityError {
 			n++
@@ -55,132 +65,157 @@ func (c CheckReport) Errors() int {
 	return n
 }
 
-// Check looks at the structure of a repository with nothing else known of it: every point has what it needs, every object
-// belongs to something. With a recipient's key, every chunk of every point must have a place. What the keys at hand cannot
-// tell is in NotChecked, never passed over.
+// Check looks at the structure of the repository with nothing else known: whether all that belongs together is there.
+// With a reading key every manifest is opened and every chunk that it names must be in a pack that exists.
+//
+// Damage is no error; failures to reach the store are.
 func (r *Repository) Check(ctx context.Context, o CheckOptions) (CheckReport, error) {
-	survey, err := r.Survey(ctx)
+	in, err := r.inspect(ctx)
 	if err != nil {
 		return CheckReport{}, err
 	}
-	c := &checker{r: r, seen: map[string]bool{}}
-	c.report = CheckReport{Repository: r.ID(), Objects: survey.Objects, Bytes: survey.Bytes, Findings: []Finding{}}
-	c.survey(survey)
+	out := CheckReport{Repository: r.config.ID, Points: len(in.early), Objects: in.objects, Bytes: in.bytes}
 	if o.Deep {
-		found, err := r.VerifyStored(ctx, VerifyOptions{All: true, Progress: o.Progress})
+		report, err := r.VerifyStored(ctx, VerifyOptions{All: true, Progress: o.Progress})
 		if err != nil {
 			return CheckReport{}, err
 		}
-		c.damage(found.Damaged)
-		c.report.Bytes = max(c.report.Bytes, found.Bytes)
-	} else {
-		c.skip("the content of packs and manifests: -deep hashes every stored byte")
+		out.Hashed = report.Bytes
+		for _, d := range report.Damaged {
+			in.note(SeverityError, d.Object, d.Problem, adviseCopy, d.Points...)
+		}
 	}
 	if r.CanRead() && r.CanWrite() {
-		for _, p := range survey.Points {
-			if err := c.chunks(ctx, p); err != nil {
-				return CheckReport{}, err
-			}
+		if out.Opened, err = in.openManifests(ctx); err != nil {
+			return CheckReport{}, err
 		}
-	} else {
-		c.skip("whether every chunk of every point has a place: that needs a recipient's key")
 	}
-	slices.SortFunc(c.report.Findings, func(a, b Finding) int {
-		return cmp.Or(cmp.Compare(rank(a.Severity), rank(b.Severity)), strings.Compare(a.Object, b.Object), strings.Compare(a.Problem, b.Problem))
-	})
-	return c.report, nil
+	out.Findings = in.sorted()
+	out.NotChecked = r.notChecked(o)
+	return out, nil
 }
 
-func rank(s Severity) int {
-	return slices.Index([]Severity{SeverityError, SeverityWarning, SeverityInfo}, s)
+// notChecked says what a check with these keys does not look at.
+func (r *Repository) notChecked(o CheckOptions) (out []string) {
+	if !r.CanWrite() {
+		out = append(out, "indexes and summaries were not opened, so nobody looked for packs that restore points need; that takes the secret key of one of: "+
+			strings.Join(append(r.config.Recipients[:len(r.config.Recipients):len(r.config.Recipients)], r.config.Writers...), ", "))
+	}
+	if !r.CanRead() || !r.CanWrite() {
+		out = append(out, "manifests were not opened and their chunks not looked up; that takes the secret key of one of: "+strings.Join(r.config.Recipients, ", "))
+	}
+	if o.Deep {
+		if !r.CanRead() {
+			out = append(out, "what the packs hold was not decrypted: their bytes are those that were stored, by their hash")
+		}
+		return out
+	}
+	return append(out, "the bytes of packs were not read and hashed; -deep does that")
 }
 
-type checker struct {
-	r      *Repository
-	report CheckReport
-	seen   map[string]bool // damaged objects
-}
-
-func (c *checker) add(f Finding) { c.report.Findings = append(c.report.Findings, f) }
-
-func (c *checker) skip(what string) { c.report.NotChecked = append(c.report.NotChecked, what) }
-
-func (c *checker) damage(list []Damage) {
-	for _, d := range list {
-		if c.seen[d.Object] {
+// openManifests opens the manifest of every point that was judged and looks every chunk up.
+func (in *inspection) openManifests(ctx context.Context) (opened int, err error) {
+	loaded, err := in.r.loadIndex(ctx, nil)
+	if err != nil {
+		return 0, err
+	}
+	decoder, err := frame.NewDecoder()
+	if err != nil {
+		return 0, err
+	}
+	base := &Reader{src: &source{r: in.r, loaded: loaded, packs: newPackReader(in.r), decoder: decoder}}
+	if err := base.completeIndex(ctx); err != nil {
+		return 0, err
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(max(2, in.r.concurrency))
+	for p := range in.points {
+		if !in.judged(p) {
 			continue
 		}
-		c.seen[d.Object] = true
-		f := Finding{Severity: SeverityError, Object: d.Object, Problem: d.Problem, Points: d.Points}
-		switch {
-		case len(d.Points) > 0:
-			f.Advice = "`holdfast verify` keeps the finding as evidence; `holdfast apply` then repairs it from a further copy, or sets it aside"
-		case strings.HasPrefix(d.Object, packsPrefix), strings.HasPrefix(d.Object, indexPrefix):
-			f.Severity = SeverityWarning
-			f.Advice = "no restore point is known to need it; `holdfast apply` prunes it when it is due"
-		}
-		c.add(f)
-	}
-}
-
-func (c *checker) survey(s Survey) {
-	c.damage(s.Damaged)
-	for _, name := range s.Unknown {
-		c.add(Finding{Severity: SeverityWarning, Object: name, Problem: "it belongs to nothing that holdfast stores", Advice: "move it elsewhere; holdfast never touches it"})
-	}
-	for _, p := range s.Points {
-		if p.Manifest {
-			c.report.Points++
-		} else {
-			c.add(Finding{
-				Severity: SeverityInfo, Object: summaryName(p.Address, p.ID), Problem: "it is left from a restore point that was not finished, or was deleted",
-				Advice: "a prune deletes it after its grace",
-			})
-		}
-	}
-	if !s.Judged {
-		c.skip("indexes and summaries, and what each point needs: that needs the key of a recipient or writer")
-	}
-	if s.Unneeded > 0 {
-		c.add(Finding{Severity: SeverityInfo, Problem: fmt.Sprintf("%d bytes are in packs that no restore point needs, %d of them condemned", s.Unneeded, s.Condemned), Advice: "a prune reclaims them after their grace"})
-	}
-}
-
-// chunks looks up every chunk of a point.
-func (c *checker) chunks(ctx context.Context, p PointRef) error {
-	if !p.Manifest {
-		return nil
-	}
-	label := p.Address + "/" + p.ID
-	rd, err := c.r.OpenPoint(ctx, p.Address, p.ID)
-	var damaged *DamagedError
-	switch {
-	case errors.As(err, &damaged):
-		c.damage([]Damage{{Object: damaged.Object, Problem: damaged.Problem, Points: []string{label}}})
-		return nil
-	case errors.Is(err, ErrNoPoint):
-		return nil // deleted meanwhile
-	case err != nil:
-		return err
-	}
-	_, whole, err := rd.packs(ctx)
-	if errors.As(err, &damaged) {
-		c.damage([]Damage{{Object: damaged.Object, Problem: damaged.Problem, Points: []string{label}}})
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if !whole && !c.known(label) {
-		c.add(Finding{
-			Severity: SeverityError, Object: rd.name, Problem: "some of its chunks are in no pack that is there", Points: []string{label},
-			Advice: "`holdfast verify -level=read " + p.ID + "` names the files",
+		g.Go(func() error {
+			ok, err := in.openManifest(gctx, p, *base.src)
+			in.mu.Lock()
+			defer in.mu.Unlock()
+			if ok {
+				opened++
+			}
+			var d *DamagedError
+			if errors.As(err, &d) {
+				in.noteLocked(SeverityError, d.Object, d.Problem, adviseCopy, label(p))
+				return nil
+			}
+			return err
 		})
 	}
-	return nil
+	err = g.Wait()
+	return opened, err
 }
 
-// known tells whether some finding explains why a point is not whole.
-func (c *checker) known(label string) bool {
-	return slices.ContainsFunc(c.report.Findings, func(f Finding) bool { return slices.Contains(f.Points, label) })
+func (in *inspection) openManifest(ctx context.Context, p [2]string, src source) (ok bool, err error) {
+	rd := &Reader{name: manifestName(p[0], p[1]), src: &src}
+	src.absent = func(ref manifest.Ref) error {
+		return damaged(rd.name, "its list of entries is in chunk %s, which is in no pack", ref.ID)
+	}
+	raw, err := in.r.bucket.Get(ctx, rd.name)
+	if errors.Is(err, blob.ErrNotFound) {
+		return false, nil // expired since it was listed
+	}
+	if err != nil {
+		return false, fmt.Errorf("read manifest: %w", err)
+	}
+	if err := rd.decode(in.r, p[0], p[1], raw); err != nil {
+		return false, err
+	}
+	lost, err := rd.lostChunks(ctx)
+	if err != nil {
+		return false, err
+	}
+	if lost.count > 0 {
+		return true, damaged(rd.name, "%d of its chunks are in no pack that is stored (the first is %s, of %s)", lost.count, lost.first, lost.path)
+	}
+	return true, nil
+}
+
+// lostChunks is what a manifest refers to and no index places in a stored pack.
+type lostChunks struct {
+	count       int64
+	first, path string
+}
+
+func (rd *Reader) lostChunks(ctx context.Context) (lost lostChunks, err error) {
+	lines, done := rd.lines(ctx)
+	defer done()
+	path := "the list of entries"
+	missing := func(refs []manifest.Ref) {
+		for _, ref := range refs {
+			loc, ok := rd.src.loaded.index.Lookup(ref.ID)
+			if ok {
+				info := rd.src.loaded.index.Pack(loc.Pack)
+				size, stored := rd.src.loaded.stored[info.ID]
+				ok = stored && size == info.Size
+			}
+			if ok {
+				continue
+			}
+			if lost.count++; lost.count == 1 {
+				lost.first, lost.path = ref.ID.String(), path
+			}
+		}
+	}
+	var items int64
+	for {
+		line, err := lines.next()
+		if errors.Is(err, io.EOF) {
+			return lost, rd.checkItems(items)
+		}
+		if err != nil {
+			return lost, err
+		}
+		if line.Entry != nil {
+			items++
+			path = line.Entry.Path
+		}
+		missing(line.Refs)
+	}
 }

@@ -410,7 +410,14 @@ func TestFamilyIsBoundToKeys(t *testing.T) {
 	if !strings.Contains(raw, `"family": "`+family+`"`) {
 		t.Fatalf("repo.json: %s", raw)
 	}
-	f.copy.objects["repo.json"] = []byte(strings.Replace(raw, family, strings.Repeat("0", 32), 1))
+	forged, err := repo.DecodeConfig([]byte(raw))
+	if err != nil {
+		t.Fatal(err)
+	}
+	forged.Family = strings.Repeat("0", 32)
+	if f.copy.objects["repo.json"], err = forged.Encode(); err != nil {
+		t.Fatal(err)
+	}
 	if open(t, f.copy, f.reader.id).CanWrite() {
 		t.Error("keys of another family were taken")
 	}

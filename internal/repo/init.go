@@ -60,7 +60,8 @@ func prepare(ctx context.Context, b blob.Bucket, o InitOptions) (Config, error) 
 	if err != nil {
 		return Config{}, err
 	}
-	return config, storeKeys(ctx, b, config, document, createVerified)
+	err = storeKeys(ctx, b, &config, document, createVerified)
+	return config, err
 }
 
 func prepareLike(ctx context.Context, b blob.Bucket, o InitOptions) (Config, error) {
@@ -79,7 +80,8 @@ func prepareLike(ctx context.Context, b blob.Bucket, o InitOptions) (Config, err
 		return Config{}, err
 	}
 	config.Writers = o.Writers
-	return config, storeKeys(ctx, b, config, o.Like.document, putVerified)
+	err := storeKeys(ctx, b, &config, o.Like.document, putVerified)
+	return config, err
 }
 
 func sortedSet(list []string) []string {
@@ -164,27 +166,36 @@ func newRepository(o InitOptions) (Config, seal.Document, error) {
 	return config, document, err
 }
 
-// storeKeys writes one object per key holder: age refuses to mix classic and post-quantum recipients in one file, and a
-// classic writer beside post-quantum recipients is a sensible wish.
-func storeKeys(ctx context.Context, b blob.Bucket, config Config, document seal.Document, write func(context.Context, blob.Bucket, string, []byte) error) error {
+// storeKeys writes one object per key holder and notes their hashes in config: age refuses to mix classic and post-quantum
+// recipients in one file, and a classic writer beside post-quantum recipients is a sensible wish.
+func storeKeys(ctx context.Context, b blob.Bucket, config *Config, document seal.Document, write func(context.Context, blob.Bucket, string, []byte) error) error {
 	plain, err := document.Encode()
 	if err != nil {
 		return fmt.Errorf("encode key document: %w", err)
 	}
+	config.KeyObjects = map[string]string{}
 	for _, holder := range config.holders() {
-		sealer := seal.Sealer{Plain: config.Encryption == EncryptionNone}
-		if !sealer.Plain {
-			if sealer.Recipients, err = seal.ParseRecipients([]string{holder}); err != nil {
-				return err
-			}
-		}
-		sealed, err := sealer.Seal(plain)
+		sealed, err := sealFor(holder, plain)
 		if err != nil {
 			return err
 		}
-		if err := write(ctx, b, config.keyName(holder), sealed); err != nil {
+		name := config.keyName(holder)
+		config.KeyObjects[name] = hashOf(sealed)
+		if err := write(ctx, b, name, sealed); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// sealFor seals to one holder; nobody is the holder without encryption.
+func sealFor(holder string, plain []byte) ([]byte, error) {
+	if holder == "" {
+		return plain, nil
+	}
+	recipients, err := seal.ParseRecipients([]string{holder})
+	if err != nil {
+		return nil, err
+	}
+	return seal.Sealer{Recipients: recipients}.Seal(plain)
 }

@@ -15,6 +15,7 @@ const (
 	indexPrefix    = "index/"
 	pointsPrefix   = "points/"
 	hintsPrefix    = "hints/"
+	resealPrefix   = "reseal/"
 	summarySuffix  = ".summary"
 	manifestSuffix = ".manifest"
 

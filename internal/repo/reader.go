@@ -57,7 +57,7 @@ func (rd *Reader) open(ctx context.Context, r *Repository, address, id string, r
 		return err
 	}
 	rd.summary, err = r.Summary(ctx, address, id)
-	switch other := rd.summary.ManifestSHA256 != hashOf(raw); {
+	switch other := !rd.summary.Names(hashOf(raw)); {
 	case err == nil && other && sure:
 		rd.summary = rd.standIn(raw)
 	case err != nil && isDamage(err):

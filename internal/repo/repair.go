@@ -187,27 +187,55 @@ func quarantineName(name string) string {
 	return quarantinePrefix + name[strings.LastIndexByte(name, '/')+1:]
 }
 
-// keys makes key objects anew that are missing. Whether one that is there can be opened only its holder can tell.
+// keys makes key objects anew that are missing or not what repo.json says. Where it says nothing, only their holder can tell
+// whether they open.
 func (m *mender) keys(ctx context.Context) error {
-	var missing []string
-	for _, holder := range m.r.config.holders() {
-		name := m.r.config.keyName(holder)
-		if _, err := m.r.bucket.Stat(ctx, name); errors.Is(err, blob.ErrNotFound) {
-			missing = append(missing, name)
-		} else if err != nil {
-			return fmt.Errorf("look at %s: %w", name, err)
+	config := m.r.config
+	var lost []string
+	for _, holder := range config.holders() {
+		name := config.keyName(holder)
+		raw, err := m.get(ctx, m.r, name)
+		if err != nil {
+			return err
+		}
+		if want := config.KeyObjects[name]; raw == nil || want != "" && hashOf(raw) != want {
+			lost = append(lost, name)
 		}
 	}
-	if len(missing) == 0 {
+	if len(lost) == 0 {
 		return nil
 	}
-	for _, name := range missing {
-		m.replaced(name)
+	held, err := m.r.prunerLease(ctx) // nobody rotates keys meanwhile
+	if err != nil {
+		return err
 	}
-	return storeKeys(ctx, m.r.bucket, m.r.config, m.r.document, func(ctx context.Context, b blob.Bucket, name string, data []byte) error {
-		if !slices.Contains(missing, name) {
+	return errors.Join(m.makeKeys(held.ctx, lost), held.release(ctx))
+}
+
+func (m *mender) makeKeys(ctx context.Context, lost []string) error {
+	config := m.r.config
+	if err := m.r.unchanged(ctx); err != nil {
+		return err
+	}
+	err := storeKeys(ctx, m.r.bucket, &config, m.r.document, func(ctx context.Context, b blob.Bucket, name string, data []byte) error {
+		if !slices.Contains(lost, name) {
 			return nil
 		}
 		return putVerified(ctx, b, name, data)
 	})
+	if err != nil {
+		return err
+	}
+	for _, name := range lost {
+		m.replaced(name)
+	}
+	if len(m.r.config.KeyObjects) == 0 {
+		return nil
+	}
+	for name, sum := range m.r.config.KeyObjects {
+		if !slices.Contains(lost, name) {
+			config.KeyObjects[name] = sum // as it is stored
+		}
+	}
+	return m.r.putConfig(ctx, config)
 }

@@ -180,7 +180,7 @@ func (m *mender) resummarize(ctx context.Context) (bool, error) {
 	} else if raw != nil && (m.check.SummarySHA == "" || hashOf(raw) == m.check.SummarySHA) && slices.Equal(s.Packs, packs) {
 		return false, nil
 	}
-	s.Packs = packs
+	s.Packs, s.Sealed = packs, "" // whom other packs are sealed to is not known
 	plain, err := s.Encode()
 	if err != nil {
 		return false, fmt.Errorf("encode summary: %w", err)

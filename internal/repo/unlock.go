@@ -81,9 +81,9 @@ func (r *Repository) findDocument(ctx context.Context, identities []age.Identity
 	if !plain && len(identities) == 0 {
 		return seal.Document{}, false, nil
 	}
-	likely := map[string]bool{keyName(r.config.family(), "", false): plain}
+	likely := map[string]bool{r.config.keyName(""): plain}
 	for _, id := range identities {
-		likely[keyName(r.config.family(), seal.PublicOf(id), true)] = true
+		likely[r.config.keyName(seal.PublicOf(id))] = true
 	}
 	var first, rest []string
 	err := r.bucket.List(ctx, keysPrefix, func(i blob.Info) error {
@@ -98,6 +98,7 @@ func (r *Repository) findDocument(ctx context.Context, identities []age.Identity
 		return seal.Document{}, false, fmt.Errorf("list key objects: %w", err)
 	}
 	var broken error
+	var other *seal.Document
 	opener := seal.Sealer{Plain: plain, Identities: identities}
 	for _, name := range slices.Concat(first, rest) {
 		document, err := readDocument(ctx, r.bucket, opener, name)
@@ -108,11 +109,24 @@ func (r *Repository) findDocument(ctx context.Context, identities []age.Identity
 			return seal.Document{}, false, err
 		case err != nil:
 			broken = err // another key holder's damaged object must not keep us out; ours is told below
-		case document.Repository == r.config.family():
+		case document.Repository != r.config.family():
+			continue
+		case r.fits(document):
 			return document, true, nil
+		default:
+			other = &document // of before or after a rotation, or repo.json was changed
 		}
 	}
+	if other != nil {
+		return *other, true, nil
+	}
 	return seal.Document{}, false, broken
+}
+
+// fits tells whether a key document is of the same rotation as repo.json.
+func (r *Repository) fits(d seal.Document) bool {
+	_, public, err := d.Metadata()
+	return err == nil && public == r.config.MetadataRecipient && slices.Equal(d.Recipients, r.config.Recipients)
 }
 
 func readDocument(ctx context.Context, b blob.Bucket, opener seal.Sealer, name string) (seal.Document, error) {

@@ -83,7 +83,7 @@ func (r *Repository) VerifyStored(ctx context.Context, o VerifyOptions) (VerifyR
 		return VerifyReport{}, err
 	}
 	if o.All {
-		if err := v.strangers(ctx); err != nil {
+		if err := v.rest(ctx); err != nil {
 			return VerifyReport{}, err
 		}
 	}
@@ -166,7 +166,7 @@ func (v *verification) get(ctx context.Context, name string, points ...string) (
 func (v *verification) point(ctx context.Context, c PointCheck) error {
 	label := c.Address + "/" + c.ID
 	sname, mname := summaryName(c.Address, c.ID), manifestName(c.Address, c.ID)
-	want := c.ManifestSHA
+	want, replaced := c.ManifestSHA, ""
 	raw, err := v.get(ctx, sname, label)
 	if err != nil {
 		return err
@@ -185,6 +185,7 @@ func (v *verification) point(ctx context.Context, c PointCheck) error {
 		}
 		if want == "" {
 			want = s.ManifestSHA256
+			replaced = s.ManifestBefore
 		}
 		for _, p := range s.Packs {
 			if id, ok := parsePackID(p); ok {
@@ -197,7 +198,7 @@ func (v *verification) point(ctx context.Context, c PointCheck) error {
 		return err
 	}
 	switch {
-	case want != "" && hashOf(raw) != want:
+	case want != "" && hashOf(raw) != want && hashOf(raw) != replaced:
 		v.damage(mname, fmt.Sprintf("its bytes hash to %s instead of %s", hashOf(raw), want), label)
 	case want == "" && v.r.CanRead():
 		rd := &Reader{name: mname}
@@ -309,7 +310,7 @@ func (v *verification) packs(ctx context.Context, all bool) error {
 	}
 	for name, points := range v.points {
 		if _, ok := v.listed[name]; v.listed != nil && !ok {
-			v.damage(name, "no readable index lists it; rebuilding the index needs a recipient's key", points...)
+			v.damage(name, "no readable index lists it; it can be restored with a recipient's key, which also lists it again (a repair does)", points...)
 		}
 	}
 	if all {
@@ -335,16 +336,6 @@ func (v *verification) pack(ctx context.Context, name string) error {
 		v.damage(name, "its bytes hash to "+got, v.points[name]...)
 	}
 	return nil
-}
-
-// strangers names objects in places that belong to restore points and are none.
-func (v *verification) strangers(ctx context.Context) error {
-	return v.r.bucket.List(ctx, pointsPrefix, func(i blob.Info) error {
-		if _, _, _, ok := parsePointName(i.Name); !ok {
-			v.damage(i.Name, "its name is not that of a restore point")
-		}
-		return nil
-	})
 }
 
 func (v *verification) report() VerifyReport {

@@ -113,3 +113,26 @@ func Lists(data []byte, packs map[PackID]bool) bool {
 	}
 	return false
 }
+
+// Heads calls each for every pack that an encoded index lists, without decoding what the packs hold.
+func Heads(data []byte, each func(PackInfo)) error {
+	if len(data) < headSize || string(data[:4]) != magic {
+		return errors.New("not an index")
+	}
+	if data[4] != version {
+		return fmt.Errorf("index version %d is not known to this holdfast (it knows %d)", data[4], version)
+	}
+	for data = data[headSize:]; len(data) > 0; {
+		if len(data) < packHead {
+			return errors.New("index is cut off")
+		}
+		info := PackInfo{ID: PackID(data[:32]), Size: int64(binary.LittleEndian.Uint64(data[32:]))}
+		count := int(binary.LittleEndian.Uint32(data[40:]))
+		if count > maxCount || count*pack.RecordSize > len(data)-packHead || info.Size < 0 {
+			return fmt.Errorf("index claims %d chunks in pack %s", count, info.ID)
+		}
+		data = data[packHead+count*pack.RecordSize:]
+		each(info)
+	}
+	return nil
+}

@@ -45,6 +45,10 @@ type Summary struct {
 	Packs          []string `json:"packs"` // every pack the point needs, sorted
 	// Replaces lists the SHA-256 of the summaries that this one stands for: a prune stored what it needs in other packs.
 	Replaces []string `json:"replaces,omitempty"`
+	// ManifestBefore is the SHA-256 of the manifest that may still be in place while the point is sealed anew.
+	ManifestBefore string `json:"manifest_before,omitempty"`
+	// Sealed names the recipients that all of the point is sealed to, by a hash; empty when nobody looked.
+	Sealed string `json:"sealed,omitempty"`
 	Info
 }
 
@@ -52,6 +56,11 @@ type Summary struct {
 func (s Summary) Encode() ([]byte, error) {
 	s.Format, s.FormatVersion = SummaryFormat, SummaryVersion
 	return json.Marshal(s)
+}
+
+// Names tells whether a manifest with that SHA-256 is the point's.
+func (s Summary) Names(sum string) bool {
+	return sum == s.ManifestSHA256 || s.ManifestBefore != "" && sum == s.ManifestBefore
 }
 
 // DecodeSummary parses what Encode wrote.
