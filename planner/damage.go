@@ -4,7 +4,6 @@ import (
 	"slices"
 
 	"github.com/holdfast-io/holdfast/planner/plan"
-	"github.com/holdfast-io/holdfast/policy"
 	"github.com/holdfast-io/holdfast/state"
 )
 
@@ -61,9 +60,10 @@ func cutLast(label string) (address, id string, ok bool) {
 	return "", "", false
 }
 
-// broken tells whether a copy is known to be damaged: by its newest proof, or by what a refresh saw.
+// broken tells whether a copy is known to be damaged: by its newest proof, or by what a refresh saw. A failed rehearsal does
+// not count: neither reading all of the copy again nor a new backup at every apply would help.
 func (p *planner) broken(address string, point *state.RestorePoint, c *state.Copy) bool {
-	if len(c.Proofs) > 0 && unreadable(c) {
+	if len(c.Proofs) > 0 && c.Broken() {
 		return true
 	}
 	if len(p.damaged) == 0 {
@@ -71,22 +71,6 @@ func (p *planner) broken(address string, point *state.RestorePoint, c *state.Cop
 	}
 	_, seen := p.damaged[damagedKey{c.Store, point.Stored(address), point.ID}]
 	return seen
-}
-
-// unreadable tells whether the newest proof says that what is stored is damaged. A failed rehearsal does not: where the copy
-// could be read before, its checks or its scratch place failed, and neither reading all of it again nor a new backup at
-// every apply would help.
-func unreadable(c *state.Copy) bool {
-	if !c.Damaged() {
-		return false
-	}
-	var newest state.Proof
-	for _, proof := range c.Proofs {
-		if proof.Level != string(policy.VerifyRestore) && (!proof.At.Before(newest.At) && (proof.At.After(newest.At) || !proof.OK)) {
-			newest = proof
-		}
-	}
-	return newest.Level != "" && !newest.OK
 }
 
 // soundCopy returns a copy that can be read from, the one in the backup's own store before others.

@@ -289,7 +289,7 @@ func (r *rules) expiring(in Input, address string, now time.Time) map[string]boo
 	}
 	if len(b.Copies) > 0 {
 		for _, store := range b.Stores() {
-			if i := newestIn(points, store, func(_ *state.RestorePoint, c *state.Copy) bool { return !unreadable(c) }); i >= 0 {
+			if i := newestIn(points, store, func(_ *state.RestorePoint, c *state.Copy) bool { return !c.Broken() }); i >= 0 {
 				ids[points[i].ID] = false
 			}
 		}

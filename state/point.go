@@ -24,6 +24,18 @@ func (c Copy) Verified() bool {
 // Damaged tells whether the copy was read back and the newest proof failed.
 func (c Copy) Damaged() bool { return len(c.Proofs) > 0 && !c.Verified() }
 
+// Broken tells whether stored bytes of the copy are known to be damaged: the newest proof failed, and it was not one that
+// failed only when it was restored (level restore), where nothing stored was damaged.
+func (c Copy) Broken() bool {
+	stored := Copy{}
+	for _, p := range c.Proofs {
+		if p.OK || p.Level != "restore" {
+			stored.Proofs = append(stored.Proofs, p)
+		}
+	}
+	return stored.Damaged()
+}
+
 // Sound returns the first copy that is not damaged, preferring verified ones; ok is false when there is none.
 func (p RestorePoint) Sound() (sound Copy, ok bool) {
 	for _, c := range p.Copies {

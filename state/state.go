@@ -127,7 +127,14 @@ type RunAction struct {
 	Bytes    int64     `json:"bytes,omitempty"`  // plain bytes read or written
 	Stored   int64     `json:"stored,omitempty"` // bytes added to (or freed in) the store
 	Error    string    `json:"error,omitempty"`
-	Note     string    `json:"note,omitempty"` // what a person said of it: why a point is held, or no longer
+	Note     string    `json:"note,omitempty"`    // what a person said of it: why a point is held, or no longer
+	Deletes  []Left    `json:"deletes,omitempty"` // expire: what must still be deleted, as the point has left the catalog
+}
+
+// Left is what a point that left the catalog may still have in a store.
+type Left struct {
+	Store   string `json:"store"`   // address
+	Address string `json:"address"` // that it is stored under
 }
 
 // LeaseInfo says who is working on the state. It is politeness; commits are safe without it.

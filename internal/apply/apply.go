@@ -7,11 +7,13 @@
 package apply
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/holdfast-io/holdfast/executors"
@@ -70,6 +72,7 @@ type PointOptions struct {
 	Point       string
 	Compression policy.Compression
 	SizeHint    int64 // plain bytes expected; 0 unknown
+	MaxRate     int64 // plain bytes read per second, from all content together; 0: no limit
 	Progress    func(bytes, stored int64)
 }
 
@@ -221,6 +224,7 @@ func (r *Runner) Run(ctx context.Context, catalog *state.Catalog, p plan.Plan) (
 	if err != nil {
 		return Outcome{Run: run}, fmt.Errorf("record run %s: %w", r.RunID, err)
 	}
+	slices.SortStableFunc(steps, func(x, y dag.Step) int { return cmp.Compare(rank(actions[x.ID]), rank(actions[y.ID])) })
 	w := &walker{Runner: r, book: b, actions: actions, index: indexByID(p.Actions)}
 	for _, some := range [][]dag.Step{steps, last} {
 		if _, err = dag.Walk(ctx, some, r.Parallelism, w.do); err != nil {
@@ -228,6 +232,19 @@ func (r *Runner) Run(ctx context.Context, catalog *state.Catalog, p plan.Plan) (
 		}
 	}
 	return w.close(ctx)
+}
+
+// rank orders actions of which either could begin: what makes new restore points comes before what copies and tidies old
+// ones, so that a store of copies that is slow or down makes no backup wait.
+func rank(a plan.Action) int {
+	switch {
+	case a.Kind == plan.Copy, a.Kind == plan.Initialize && a.From != "":
+		return 1
+	case a.Kind == plan.Expire, a.Kind == plan.Prune:
+		return 2
+	default:
+		return 0
+	}
 }
 
 // declare records the plan's changes. A store that still lacks its repository is recorded by its Initialize action.

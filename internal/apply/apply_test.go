@@ -65,6 +65,7 @@ func (w *world) run(ctx context.Context, id string, actions ...plan.Action) (app
 	defer lease.Release(w.t.Context())
 	r := &apply.Runner{
 		Policy: policy.Set{
+			Stores:  map[string]policy.Store{"store.s": {}, "store.copy": {}},
 			Sources: map[string]policy.Source{"source.files.a": {Kind: policy.KindFiles, Files: &policy.FilesSource{Root: "/"}}},
 			Backups: map[string]policy.Backup{"backup.a": {Source: "source.files.a", Store: "store.s"}, "backup.b": {Source: "source.files.a", Store: "store.s"}},
 		},

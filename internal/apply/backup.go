@@ -54,7 +54,7 @@ func (w *walker) backup(ctx context.Context, a plan.Action) (result, error) {
 		expected = facts.Size
 	}
 	writer, err := repository.NewPoint(ctx, PointOptions{
-		Address: a.Address, Point: a.Point, Compression: b.Compression, SizeHint: expected,
+		Address: a.Address, Point: a.Point, Compression: b.Compression, SizeHint: expected, MaxRate: b.MaxRate,
 		Progress: func(bytes, stored int64) { w.Events.ActionProgress(a, bytes, stored, expected) },
 	})
 	if err != nil {
@@ -156,10 +156,12 @@ func (w *walker) addPoint(ctx context.Context, address string, p state.RestorePo
 		if c.Points == nil {
 			c.Points = map[string][]state.RestorePoint{}
 		}
-		c.Points[address] = points
-		for _, copied := range p.Copies {
-			grow(c, copied.Store, copied.Stored)
+		if len(points) > len(c.Points[address]) {
+			for _, copied := range p.Copies {
+				grow(c, copied.Store, copied.Stored)
+			}
 		}
+		c.Points[address] = points
 		return nil
 	})
 	if err != nil {

@@ -47,7 +47,7 @@ func (w *walker) copy(ctx context.Context, a plan.Action) (result, error) {
 	if _, there := point.In(a.Store); there {
 		return result{skipped: "restore point " + a.Point + " is in " + a.Store + " already"}, nil
 	}
-	to, err := w.Repositories.Open(ctx, a.Store)
+	to, err := w.openForCopies(ctx, a.Store)
 	if err != nil {
 		return result{}, fmt.Errorf("copy %s: %w", a.Point, err)
 	}
@@ -79,6 +79,18 @@ func (w *walker) copy(ctx context.Context, a plan.Action) (result, error) {
 		}
 	})
 	return result{bytes: receipt.Size, stored: receipt.Stored}, errors.Join(err, verifyErr)
+}
+
+// openForCopies opens a further store. One that is down is asked once in a run, not once for each point that waits for it.
+func (w *walker) openForCopies(ctx context.Context, store string) (Repository, error) {
+	if err, ok := w.down.Load(store); ok {
+		return nil, err.(error)
+	}
+	repository, err := w.Repositories.Open(ctx, store)
+	if err != nil && ctx.Err() == nil {
+		w.down.Store(store, err)
+	}
+	return repository, err
 }
 
 // repair replaces what is damaged of a copy from a good one, reads it back, and keeps the evidence.
@@ -138,7 +150,8 @@ func (w *walker) repair(ctx context.Context, a plan.Action) (result, error) {
 			}
 			p.Copies[i].Manifest, p.Copies[i].Summary = copied.Manifest, copied.Summary
 			p.Copies[i].Proofs = slices.DeleteFunc(slices.Clone(p.Copies[i].Proofs), func(q state.Proof) bool {
-				return q.Level == proof.Level || proof.OK && !q.OK // what failed before is mended
+				mended := proof.OK && !q.OK && q.Level != string(policy.VerifyRestore) // stored bytes were not what failed a rehearsal
+				return q.Level == proof.Level || mended
 			})
 			p.Copies[i].Proofs = append(p.Copies[i].Proofs, proof)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/holdfast-io/holdfast/planner/plan"
@@ -18,42 +19,20 @@ func (w *walker) expire(ctx context.Context, a plan.Action) (result, error) {
 	if !ok {
 		return result{skipped: "restore point " + a.Point + " is not in the catalog"}, nil
 	}
+	stored := point.Stored(a.Address)
 	repositories := map[string]Repository{}
-	for _, copied := range point.Copies {
-		repository, err := w.Repositories.Open(ctx, copied.Store)
+	for _, store := range append(w.begunCopies(a.Point), storesOf(point)...) {
+		repository, err := w.Repositories.Open(ctx, store)
 		if err != nil {
 			return result{}, fmt.Errorf("expire %s of %s: %w", a.Point, a.Address, err)
 		}
-		if copied.Repository != repository.ID() {
+		if copied, ok := point.In(store); ok && copied.Repository != repository.ID() {
 			return result{}, fmt.Errorf("expire %s of %s: %s holds repository %s, the copy is in %s: the store was swapped for another",
-				a.Point, a.Address, copied.Store, repository.ID(), copied.Repository)
+				a.Point, a.Address, store, repository.ID(), copied.Repository)
 		}
-		repositories[copied.Store] = repository
+		repositories[store] = repository
 	}
-	var stored int64
-	allowed := false
-	err := w.book.update(ctx, func(c *state.Catalog) error {
-		stored, allowed = 0, len(w.StillExpires(c, w.Now(), []plan.Action{a})) == 1
-		for _, p := range c.Points[a.Address] {
-			if p.ID == a.Point && allowed {
-				allowed = !slices.ContainsFunc(p.Copies, func(q state.Copy) bool { return repositories[q.Store] == nil })
-			}
-		}
-		if !allowed {
-			return nil
-		}
-		c.Points[a.Address] = slices.DeleteFunc(slices.Clone(c.Points[a.Address]), func(p state.RestorePoint) bool {
-			if p.ID != a.Point {
-				return false
-			}
-			for _, copied := range p.Copies {
-				stored += copied.Stored
-				left(c, copied)
-			}
-			return true
-		})
-		return nil
-	})
+	freed, allowed, err := w.forget(ctx, a, repositories)
 	if err != nil {
 		return result{}, fmt.Errorf("expire %s of %s: %w", a.Point, a.Address, err)
 	}
@@ -61,13 +40,65 @@ func (w *walker) expire(ctx context.Context, a plan.Action) (result, error) {
 		return result{skipped: "the restore point is kept now"}, nil
 	}
 	var failed error
-	for store, repository := range repositories {
-		if err := repository.DeletePoint(ctx, point.Stored(a.Address), a.Point); err != nil {
+	res := result{bytes: point.Size, stored: freed}
+	for _, store := range slices.Sorted(maps.Keys(repositories)) {
+		if err := repositories[store].DeletePoint(ctx, stored, a.Point); err != nil {
 			failed = errors.Join(failed, fmt.Errorf("delete the manifest of %s in %s (it has left the catalog; the next apply tries again): %w", a.Point, store, err))
+			res.deletes = append(res.deletes, state.Left{Store: store, Address: stored})
 		}
 	}
-	if failed != nil {
-		return result{unfinished: true}, failed
+	return res, failed
+}
+
+// forget takes a point out of the catalog, and notes with the run what must be deleted now. It does not when the point is
+// to stay after all, or has come to a store that was not opened.
+func (w *walker) forget(ctx context.Context, a plan.Action, opened map[string]Repository) (freed int64, allowed bool, err error) {
+	err = w.book.update(ctx, func(c *state.Catalog) error {
+		freed, allowed = 0, len(w.StillExpires(c, w.Now(), []plan.Action{a})) == 1
+		i := slices.IndexFunc(c.Points[a.Address], func(p state.RestorePoint) bool { return p.ID == a.Point })
+		if i < 0 || !allowed || slices.ContainsFunc(c.Points[a.Address][i].Copies, func(q state.Copy) bool { return opened[q.Store] == nil }) {
+			allowed = false
+			return nil
+		}
+		point := c.Points[a.Address][i]
+		for _, copied := range point.Copies {
+			freed += copied.Stored
+			left(c, copied)
+		}
+		var deletes []state.Left
+		for _, store := range slices.Sorted(maps.Keys(opened)) {
+			deletes = append(deletes, state.Left{Store: store, Address: point.Stored(a.Address)})
+		}
+		c.Points[a.Address] = slices.Delete(slices.Clone(c.Points[a.Address]), i, i+1)
+		if run := runOf(c, w.RunID); run != nil {
+			run.Actions[w.index[a.ID]].Deletes = deletes // for whoever finishes this, should we die
+		}
+		return nil
+	})
+	return freed, allowed, err
+}
+
+func storesOf(p state.RestorePoint) (stores []string) {
+	for _, c := range p.Copies {
+		stores = append(stores, c.Store)
 	}
-	return result{bytes: point.Size, stored: stored}, nil
+	return stores
+}
+
+// begunCopies returns the declared stores that a point may have been brought to by a run that ended before it could say so.
+func (w *walker) begunCopies(point string) []string {
+	w.begunOnce.Do(func() {
+		w.begun = map[string][]string{}
+		w.book.read(func(c *state.Catalog) {
+			for _, run := range c.Runs {
+				for _, ra := range run.Actions {
+					_, declared := w.Policy.Stores[ra.Store]
+					if ra.Kind == string(plan.Copy) && ra.Status != state.RunOK && ra.Status != state.RunSkipped && declared {
+						w.begun[ra.Point] = append(w.begun[ra.Point], ra.Store)
+					}
+				}
+			}
+		})
+	})
+	return w.begun[point]
 }

@@ -10,15 +10,13 @@ import (
 	"github.com/holdfast-io/holdfast/state"
 )
 
-// recover settles one action of a run that died: a point whose manifest is whole is adopted, anything else is discarded.
+// recover settles one action of a run that died: a point whose manifest is whole is adopted, anything else is discarded,
+// and what an expiry left is deleted.
 func (w *walker) recover(ctx context.Context, a plan.Action) (result, error) {
 	res := result{}
 	if a.Store != "" && a.Point != "" {
-		repository, err := w.Repositories.Open(ctx, a.Store)
-		if err != nil {
-			return res, err
-		}
-		if res, err = w.settle(ctx, a, repository); err != nil {
+		var err error
+		if res, err = w.settle(ctx, a); err != nil {
 			return res, fmt.Errorf("recover %s of run %s: %w", a.Point, a.Run, err)
 		}
 	}
@@ -28,45 +26,60 @@ func (w *walker) recover(ctx context.Context, a plan.Action) (result, error) {
 	})
 }
 
-func (w *walker) settle(ctx context.Context, a plan.Action, repository Repository) (result, error) {
+func (w *walker) settle(ctx context.Context, a plan.Action) (result, error) {
 	known, expiring := false, false
+	var deletes []state.Left
 	w.book.read(func(c *state.Catalog) {
 		known = slices.ContainsFunc(c.Points[a.Address], func(p state.RestorePoint) bool { return p.ID == a.Point })
 		if run := runOf(c, a.Run); run != nil {
-			expiring = slices.ContainsFunc(run.Actions, func(ra state.RunAction) bool {
-				return ra.Kind == string(plan.Expire) && ra.Address == a.Address && ra.Point == a.Point
-			})
+			for _, ra := range run.Actions {
+				if ra.Kind == string(plan.Expire) && ra.Address == a.Address && ra.Point == a.Point {
+					expiring, deletes = true, ra.Deletes
+				}
+			}
 		}
 	})
-	if known {
+	switch {
+	case known:
 		return result{point: a.Point}, nil
+	case expiring:
+		if len(deletes) == 0 {
+			deletes = []state.Left{{Store: a.Store, Address: a.Address}} // booked by an older version
+		}
+		return result{}, w.deleteLeft(ctx, a, deletes)
 	}
-	if !expiring {
-		found, ok, err := repository.Find(ctx, a.Address, a.Point)
-		if err != nil {
-			return result{}, err
-		}
-		if ok {
-			w.Events.ActionNote(a, "restore point "+a.Point+" is whole in the store; adopted")
-			point := restorePoint(a.Point, a.Store, repository.ID(), found)
-			w.adopted.Store(a.Address, point)
-			return result{point: a.Point, bytes: found.Receipt.Size, stored: found.Receipt.Stored}, w.addPoint(ctx, a.Address, point)
-		}
+	repository, err := w.Repositories.Open(ctx, a.Store)
+	if err != nil {
+		return result{}, err
+	}
+	found, ok, err := repository.Find(ctx, a.Address, a.Point)
+	if err != nil {
+		return result{}, err
+	}
+	if ok {
+		w.Events.ActionNote(a, "restore point "+a.Point+" is whole in the store; adopted")
+		point := restorePoint(a.Point, a.Store, repository.ID(), found)
+		w.adopted.Store(a.Address, point)
+		return result{point: a.Point, bytes: found.Receipt.Size, stored: found.Receipt.Stored}, w.addPoint(ctx, a.Address, point)
 	}
 	w.Events.ActionNote(a, "what was left of "+a.Point+" is discarded")
-	err := repository.DeletePoint(ctx, a.Address, a.Point)
-	if expiring {
-		err = errors.Join(err, w.deleteElsewhere(ctx, a))
-	}
-	return result{}, err
+	return result{}, repository.DeletePoint(ctx, a.Address, a.Point)
 }
 
-// deleteElsewhere finishes an expiry in the stores of the backup's further copies.
-func (w *walker) deleteElsewhere(ctx context.Context, a plan.Action) (failed error) {
-	for _, store := range w.Policy.Backups[a.Address].Copies {
-		repository, err := w.Repositories.Open(ctx, store)
+// deleteLeft finishes an expiry in every store that was not done with. A store that the policy does not declare any more
+// cannot be reached: what is in it stays.
+func (w *walker) deleteLeft(ctx context.Context, a plan.Action, deletes []state.Left) (failed error) {
+	for _, l := range deletes {
+		if _, declared := w.Policy.Stores[l.Store]; !declared {
+			w.Events.ActionNote(a, "what was left of "+a.Point+" stays in "+l.Store+", which is not declared any more")
+			continue
+		}
+		repository, err := w.Repositories.Open(ctx, l.Store)
 		if err == nil {
-			err = repository.DeletePoint(ctx, a.Address, a.Point)
+			err = repository.DeletePoint(ctx, l.Address, a.Point)
+		}
+		if err == nil {
+			w.Events.ActionNote(a, "what was left of "+a.Point+" in "+l.Store+" is deleted")
 		}
 		failed = errors.Join(failed, err)
 	}

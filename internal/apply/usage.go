@@ -10,8 +10,8 @@ import (
 	"github.com/holdfast-io/holdfast/state"
 )
 
-// usage edits what the catalog knows of how full a store is. A store without a record was never looked at: it gets one at
-// its first prune.
+// usage edits what the catalog knows of how full a store is. A store without a record was never looked at: its record
+// begins with what the catalog's points added to it.
 func usage(c *state.Catalog, store string, edit func(u *state.Usage)) {
 	o, ok := c.Objects[store]
 	if !ok {
@@ -20,13 +20,26 @@ func usage(c *state.Catalog, store string, edit func(u *state.Usage)) {
 	u := state.Usage{}
 	if o.Usage != nil {
 		u = *o.Usage
+	} else {
+		u.Bytes = storedBytes(c, store)
 	}
 	edit(&u)
 	o.Usage = &u
 	c.Objects[store] = o
 }
 
-// grow counts what was stored since the store was last looked at.
+func storedBytes(c *state.Catalog, store string) (sum int64) {
+	for _, points := range c.Points {
+		for i := range points {
+			if copied, ok := points[i].In(store); ok {
+				sum += copied.Stored
+			}
+		}
+	}
+	return sum
+}
+
+// grow counts what was stored since the store was last looked at. The point that did it enters the catalog after it.
 func grow(c *state.Catalog, store string, bytes int64) {
 	usage(c, store, func(u *state.Usage) { u.Bytes += bytes })
 }

@@ -39,6 +39,7 @@ func (w *walker) verify(ctx context.Context, a plan.Action) (result, error) {
 	proof, checked, err := v.Verify(ctx, repository, VerifyTarget{
 		Address: a.Address, Point: point, Store: a.Store, Backup: b, Kind: kind, Level: level, Proven: proven,
 		Progress: func(n int64) { w.Events.ActionProgress(a, n, 0, a.Bytes) },
+		Note:     func(note string) { w.Events.ActionNote(a, note) },
 	})
 	if proof.Level != "" {
 		proof.At, proof.Run = w.Now().UTC(), w.RunID
@@ -86,6 +87,7 @@ type VerifyTarget struct {
 	Level    policy.VerifyLevel
 	Proven   []PointCopy // level added: points of the same store that were read back not long ago
 	Progress func(bytes int64)
+	Note     func(string) // level restore: how long it took, and what the checks said
 }
 
 // ErrCannotRead says that a level needs a key which this host does not have.
@@ -105,6 +107,9 @@ func (v Verifier) Verify(ctx context.Context, repository Repository, t VerifyTar
 	if t.Progress == nil {
 		t.Progress = func(int64) {}
 	}
+	if t.Note == nil {
+		t.Note = func(string) {}
+	}
 	var checked Checked
 	var err error
 	switch t.Level {
@@ -112,8 +117,10 @@ func (v Verifier) Verify(ctx context.Context, repository Repository, t VerifyTar
 		checked, err = repository.VerifyStored(ctx, []PointCopy{{t.Point.Stored(t.Address), t.Point.ID, copied.Manifest, copied.Summary}}, t.Proven, t.Progress)
 	case policy.VerifyRead:
 		checked, err = v.read(ctx, repository, t)
+	case policy.VerifyRestore:
+		t.Level, checked, err = v.rehearse(ctx, repository, t)
 	default:
-		return state.Proof{}, checked, fmt.Errorf("verify at level %q: not available in this version", t.Level)
+		return state.Proof{}, checked, fmt.Errorf("verify at level %q: there is no such level", t.Level)
 	}
 	if err == nil {
 		err = DamageError(checked.Damage)
@@ -169,7 +176,10 @@ func copyIn(p state.RestorePoint, store string) (state.Copy, bool) {
 }
 
 // DamagedError names every damaged object.
-type DamagedError struct{ Damage []Damage }
+type DamagedError struct {
+	Damage    []Damage
+	Rehearsed bool // nothing stored is damaged: what was restored from it is not as it should be
+}
 
 // DamageError is nil when there is no damage.
 func DamageError(damage []Damage) error {
@@ -189,6 +199,9 @@ func (e *DamagedError) Error() string {
 			break
 		}
 		parts = append(parts, d.String())
+	}
+	if e.Rehearsed {
+		return "the rehearsed restore failed: " + strings.Join(parts, "; ")
 	}
 	return "damaged: " + strings.Join(parts, "; ")
 }

@@ -23,14 +23,18 @@ type walker struct {
 	actions map[string]plan.Action
 	index   map[string]int // action ID → position in the run's record
 	adopted sync.Map       // backup address → state.RestorePoint that this run found whole
+	down    sync.Map       // store address → why copies cannot be brought there in this run
+
+	begunOnce sync.Once
+	begun     map[string][]string // see begunCopies
 }
 
 // result is what one action achieved.
 type result struct {
 	bytes, stored int64
 	point         string
-	skipped       string // why nothing had to be done
-	unfinished    bool   // must be recovered by a later run
+	skipped       string       // why nothing had to be done
+	deletes       []state.Left // what a later run must still delete
 }
 
 // do runs one action and books it. Its error makes dependants be skipped.
@@ -92,8 +96,8 @@ func (w *walker) finish(ctx context.Context, a plan.Action, started time.Time, r
 	bookErr := w.book.update(ctx, func(c *state.Catalog) error {
 		if run := runOf(c, w.RunID); run != nil {
 			booked := done
-			if res.unfinished {
-				booked.Status = state.RunPending
+			if len(res.deletes) > 0 {
+				booked.Status, booked.Deletes = state.RunPending, res.deletes
 			}
 			run.Actions[w.index[a.ID]] = booked
 		}

@@ -69,8 +69,10 @@ func (s *session) readOrder(address string, p state.RestorePoint) []state.Copy {
 func (s *session) evidence(c state.Copy) string {
 	best, ok := furthest(c)
 	switch {
-	case c.Damaged():
+	case c.Broken():
 		return s.out.Red("damaged when it was last read back")
+	case c.Damaged():
+		return s.out.Red("it failed the last rehearsal of a restore")
 	case !ok:
 		return s.out.Yellow("never read back")
 	default:

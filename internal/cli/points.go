@@ -161,8 +161,10 @@ func (s *session) proven(p state.RestorePoint) string {
 func (s *session) copyProven(c state.Copy) string {
 	best, ok := furthest(c)
 	switch {
-	case c.Damaged():
+	case c.Broken():
 		return s.out.Red("damaged")
+	case c.Damaged():
+		return s.out.Red("does not restore")
 	case !ok:
 		return s.out.Yellow("not verified")
 	default:

@@ -40,18 +40,19 @@ func (r *repository) NewPoint(ctx context.Context, o apply.PointOptions) (apply.
 	if err != nil {
 		return nil, err
 	}
-	return &pointWriter{Writer: w, policyText: r.policyText}, nil
+	return &pointWriter{Writer: w, policyText: r.policyText, pace: newPace(o.MaxRate)}, nil
 }
 
 // pointWriter is a repo.Writer as a Sink.
 type pointWriter struct {
 	*repo.Writer
 	policyText []byte
+	pace       *pace
 }
 
 // Add implements executors.Sink.
 func (w *pointWriter) Add(ctx context.Context, e executors.Entry, c executors.Content) error {
-	return w.Writer.Add(ctx, stored(e), repo.Content{Open: c.Open, SizeHint: c.SizeHint, Fingerprint: c.Fingerprint})
+	return w.Writer.Add(ctx, stored(e), repo.Content{Open: w.pace.slow(ctx, c.Open), SizeHint: c.SizeHint, Fingerprint: c.Fingerprint})
 }
 
 // Commit implements apply.PointWriter.

@@ -143,8 +143,10 @@ func risks(b policy.Backup, points []state.RestorePoint, newest state.RestorePoi
 	for _, store := range b.Stores() {
 		c, there := newest.In(store)
 		switch {
-		case there && c.Damaged():
+		case there && c.Broken():
 			missing = append(missing, "the newest restore point is damaged in "+store)
+		case there && c.Damaged():
+			missing = append(missing, "the newest restore point did not restore from "+store+" as the policy's checks expect")
 		case !there && store != b.Store:
 			n := 0
 			for i := range points {

@@ -24,13 +24,13 @@ type stores struct {
 	identities []age.Identity
 
 	mu   sync.Mutex
-	open map[string]*repository
+	open map[string]*openStore
 }
 
 var _ apply.Repositories = (*stores)(nil)
 
 func newStores(s *session, identities []age.Identity) *stores {
-	return &stores{s: s, identities: identities, open: map[string]*repository{}}
+	return &stores{s: s, identities: identities, open: map[string]*openStore{}}
 }
 
 // lookup finds a store: as it is declared, or, when it is not declared any more, as it was applied last. What lies in a
@@ -111,11 +111,11 @@ func (st *stores) connect(ctx context.Context, address string, readOnly bool) (*
 	if err != nil {
 		return nil, err
 	}
-	key := fmt.Sprint(address, readOnly)
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	if r, ok := st.open[key]; ok {
-		return r, nil
+	slot := st.slot(fmt.Sprint(address, readOnly))
+	slot.mu.Lock() // a store that does not answer keeps only those waiting who want it
+	defer slot.mu.Unlock()
+	if slot.r != nil {
+		return slot.r, nil
 	}
 	b, err := connect.Open(ctx, store.URL, connect.Options{Base: st.s.dir, ReadOnly: readOnly, MaxRate: store.MaxRate})
 	if err != nil {
@@ -125,8 +125,24 @@ func (st *stores) connect(ctx context.Context, address string, readOnly bool) (*
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s (%s): %w", address, store.URL, err), b.Close())
 	}
-	st.open[key] = &repository{Repository: r, address: address, policyText: st.s.policy.Text, bucket: b}
-	return st.open[key], nil
+	slot.r = &repository{Repository: r, address: address, policyText: st.s.policy.Text, bucket: b}
+	return slot.r, nil
+}
+
+// slot is where an opened store is kept.
+func (st *stores) slot(key string) *openStore {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.open[key] == nil {
+		st.open[key] = &openStore{}
+	}
+	return st.open[key]
+}
+
+// openStore is a store that was opened, or is being opened by who holds mu.
+type openStore struct {
+	mu sync.Mutex
+	r  *repository
 }
 
 // lend opens a store of copies with the keys of the one they come from, where this host has none of its own for it.

@@ -21,11 +21,12 @@ var verifyCommand = &command{
 	usage: "[options] [ADDRESS|POINT]",
 	examples: `  holdfast verify                              # every byte of every store; needs no key
   holdfast verify backup.app -level=read       # decrypt and decode every restore point of it
+  holdfast verify backup.app -level=restore    # bring every restore point of it back to a scratch place, run its checks
   holdfast verify -store=store.offsite         # every byte of this store
   holdfast verify 20261121T021500Z-9fd2ma      # every copy of one restore point`,
 	define: func(a *app, f *flags) func(context.Context, []string) error {
 		pf, ids := a.policyFlags(f), a.identityFlag(f)
-		level := f.choice("level", "stored", "how far: stored hashes every stored byte, read decrypts and decodes", "stored", "read")
+		level := f.choice("level", "stored", "how far: stored hashes every stored byte, read decrypts and decodes, restore brings back to a scratch place and asks the policy's checks", "stored", "read", "restore")
 		stores := f.list("store", "STORE", "only the copies in this store")
 		return func(ctx context.Context, args []string) error {
 			what, err := optionalAddress("verify", args)
@@ -159,7 +160,7 @@ func (s *session) verifyPoints(ctx context.Context, refs []copyRef, level policy
 		}
 		proof, checked, err := v.Verify(ctx, repository, apply.VerifyTarget{
 			Address: ref.address, Point: ref.point, Store: ref.copied.Store, Backup: s.policy.Backups[ref.address],
-			Kind: s.kindOf(ref.point), Level: level,
+			Kind: s.kindOf(ref.point), Level: level, Note: func(note string) { s.noteVerified(ref, note) },
 			Progress: func(n int64) {
 				if s.err.Live() {
 					progress.ActionProgress(a, n, 0, ref.point.Size)
@@ -171,11 +172,18 @@ func (s *session) verifyPoints(ctx context.Context, refs []copyRef, level policy
 			continue
 		}
 		done = append(done, verified{
-			Address: ref.address, Point: ref.point.ID, Store: ref.copied.Store, Level: string(level), OK: proof.OK,
+			Address: ref.address, Point: ref.point.ID, Store: ref.copied.Store, Level: proof.Level, OK: proof.OK,
 			Damage: damageOf(err, checked), Error: proof.Error,
 		})
 	}
 	return done, failed
+}
+
+// noteVerified tells what a rehearsal found; with JSON it stays out of the way of the document.
+func (s *session) noteVerified(ref copyRef, note string) {
+	if !s.json {
+		fmt.Fprintf(s.out, "%s %s: %s\n", ref.address, ref.point.ID, note)
+	}
 }
 
 func damageOf(err error, c apply.Checked) []apply.Damage {

@@ -107,7 +107,7 @@ var Outside = []outsider{
 	{"golang.org/x/oauth2", []string{"internal/blob/cloud"}},
 	{"google.golang.org/api", []string{"internal/blob/cloud"}},
 	{"golang.org/x/sync", []string{"..."}},
-	{"golang.org/x/time", []string{"internal/blob/throttle"}},
+	{"golang.org/x/time", []string{"internal/blob/throttle", "internal/cli"}},
 	{"golang.org/x/sys", []string{"executors/...", "internal/blob/...", "internal/cli", "test/..."}},
 	{"golang.org/x/term", []string{"internal/cli/..."}},
 
