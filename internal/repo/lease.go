@@ -223,6 +223,9 @@ func (l *lease) take(ctx context.Context, kind string) error {
 		}
 	}
 	info, err := l.r.bucket.Stat(ctx, l.name)
+	if errors.Is(err, blob.ErrNotFound) {
+		return ErrLeaseLost // it took so long that somebody removed it
+	}
 	if err != nil {
 		return fmt.Errorf("take a lease on the store: %w", err)
 	}

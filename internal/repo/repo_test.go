@@ -144,7 +144,7 @@ func (m *memory) clone() *memory {
 	defer m.mu.Unlock()
 	c := newMemory()
 	for name, data := range m.objects {
-		c.objects[name] = bytes.Clone(data)
+		c.objects[name], c.times[name] = bytes.Clone(data), m.times[name]
 	}
 	return c
 }
