@@ -88,21 +88,26 @@ func (p *planner) forgetWhy(address, howLong string) string {
 }
 
 func editWhy(address string, diff []plan.Attribute) string {
+	at := map[string]plan.Attribute{}
 	for _, a := range diff {
-		switch {
-		case a.Path == "url" && strings.HasPrefix(address, "store."):
-			return "restore points made before stay at the old URL"
-		case a.Path == "store" && strings.HasPrefix(address, "backup."):
-			return "restore points made before stay in " + strings.Join(listed(a.Before), ", ")
-		case a.Path == "copies":
-			after := listed(a.After)
-			left := slices.DeleteFunc(listed(a.Before), func(store string) bool { return slices.Contains(after, store) })
-			if len(left) > 0 {
-				return "no further copies go to " + strings.Join(left, ", ") + "; those that are there stay until their restore points expire"
-			}
-		}
+		at[a.Path] = a
 	}
-	return plan.WhyEdited
+	var notes []string
+	if _, edited := at["url"]; edited && strings.HasPrefix(address, "store.") {
+		notes = append(notes, "restore points made before stay at the old URL")
+	}
+	stores := append(listed(at["store"].After), listed(at["copies"].After)...)
+	if before := listed(at["store"].Before); len(before) > 0 && !slices.Contains(stores, before[0]) && strings.HasPrefix(address, "backup.") {
+		notes = append(notes, "restore points made before stay in "+before[0])
+	}
+	left := slices.DeleteFunc(listed(at["copies"].Before), func(store string) bool { return slices.Contains(stores, store) })
+	if len(left) > 0 {
+		notes = append(notes, "no further copies go to "+strings.Join(left, ", ")+"; those that are there stay until their restore points expire")
+	}
+	if len(notes) == 0 {
+		return plan.WhyEdited
+	}
+	return strings.Join(notes, "; ")
 }
 
 // listed reads the JSON text of an attribute that is a string or a list of strings.
