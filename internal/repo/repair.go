@@ -166,6 +166,9 @@ func (m *mender) get(ctx context.Context, r *Repository, name string) ([]byte, e
 	defer m.mu.Unlock()
 	m.report.Bytes += int64(len(raw))
 	m.o.Progress(m.report.Bytes)
+	if raw == nil {
+		raw = []byte{}
+	}
 	return raw, nil
 }
 

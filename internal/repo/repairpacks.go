@@ -86,23 +86,17 @@ func (m *mender) salvage(ctx context.Context, id index.PackID, raw []byte) error
 	if !m.r.CanRead() {
 		return nil
 	}
-	found, err := newRecords(m.r).of(ctx, []index.PackID{id})
-	if isDamage(err) && m.sharesKeys() {
-		found, err = newRecords(m.from).of(ctx, []index.PackID{id})
-	}
-	if isDamage(err) {
-		return nil // nobody knows what it held
-	}
+	src, size, err := m.r.openDamaged(raw)
 	if err != nil {
+		return nil //nolint:nilerr // beyond any reading
+	}
+	held, err := m.held(ctx, id, src, size)
+	if err != nil || len(held) == 0 {
 		return err
 	}
 	loaded, err := m.r.loadIndex(ctx, map[index.PackID]time.Time{id: {}})
 	if err != nil {
 		return err
-	}
-	src, err := m.r.openDamaged(raw)
-	if err != nil {
-		return nil //nolint:nilerr // beyond any reading
 	}
 	decoder, err := frame.NewDecoder()
 	if err != nil {
@@ -112,7 +106,7 @@ func (m *mender) salvage(ctx context.Context, id index.PackID, raw []byte) error
 	var frames []byte
 	var kept []pack.Record
 	var offset int64
-	for _, rec := range found[0].Records {
+	for _, rec := range held {
 		at := offset
 		offset += int64(rec.Stored)
 		if _, elsewhere := loaded.index.Lookup(rec.ID); elsewhere {
@@ -132,12 +126,40 @@ func (m *mender) salvage(ctx context.Context, id index.PackID, raw []byte) error
 }
 
 // openDamaged gives access to what can be read of a pack's inside. Blocks that are damaged fail alone.
-func (r *Repository) openDamaged(raw []byte) (io.ReaderAt, error) {
+func (r *Repository) openDamaged(raw []byte) (src io.ReaderAt, size int64, err error) {
 	if r.data.Plain {
-		return bytes.NewReader(raw), nil
+		return bytes.NewReader(raw), int64(len(raw)), nil
 	}
-	src, _, err := age.DecryptReaderAt(bytes.NewReader(raw), int64(len(raw)), r.data.Identities...)
-	return src, err
+	return age.DecryptReaderAt(bytes.NewReader(raw), int64(len(raw)), r.data.Identities...)
+}
+
+// held tells what a damaged pack held: it says so itself, or an index does. Without both nobody knows, and nothing is returned.
+func (m *mender) held(ctx context.Context, id index.PackID, src io.ReaderAt, size int64) ([]pack.Record, error) {
+	if size >= pack.TrailerSize {
+		trailer := make([]byte, pack.TrailerSize)
+		if n, _ := src.ReadAt(trailer, size-pack.TrailerSize); n == len(trailer) {
+			if length, err := pack.FrameSize(trailer); err == nil && length <= size {
+				raw := make([]byte, length)
+				n, _ := src.ReadAt(raw, size-length)
+				if found, err := pack.DecodeDirectory(raw[:n], size); err == nil {
+					return found, nil
+				}
+			}
+		}
+	}
+	for _, r := range []*Repository{m.r, m.from} {
+		if r != m.r && !m.sharesKeys() {
+			break
+		}
+		known := newRecords(r)
+		if err := known.read(ctx, []index.PackID{id}); err != nil {
+			return nil, err
+		}
+		if p, ok := known.known[id]; ok {
+			return p.Records, nil
+		}
+	}
+	return nil, nil
 }
 
 // storePack stores frames as a pack of their own and lists it.

@@ -160,6 +160,9 @@ func (v *verification) get(ctx context.Context, name string, points ...string) (
 		return nil, fmt.Errorf("read %s: %w", name, err)
 	}
 	v.done(int64(len(data)))
+	if data == nil {
+		data = []byte{} // nil says missing
+	}
 	return data, nil
 }
 
