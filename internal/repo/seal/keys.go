@@ -26,6 +26,8 @@ type Document struct {
 	Key              string   `json:"key"` // 64 hex digits
 	MetadataIdentity string   `json:"metadata_identity,omitempty"`
 	Recipients       []string `json:"recipients,omitempty"`
+	// PastIdentities open metadata of before a rotation, the newest first.
+	PastIdentities []string `json:"past_metadata_identities,omitempty"`
 }
 
 // NewDocument makes the keys of a new repository. With encrypted false there is no metadata identity.
@@ -39,6 +41,17 @@ func NewDocument(repository string, recipients []string, encrypted bool) (Docume
 	var err error
 	d.MetadataIdentity, err = newIdentity(slices.ContainsFunc(recipients, IsPostQuantum))
 	return d, err
+}
+
+// Rotated returns the document of the next key holders: the same repository key, another identity for metadata.
+func (d Document) Rotated(recipients []string) (Document, error) {
+	identity, err := newIdentity(slices.ContainsFunc(recipients, IsPostQuantum))
+	if err != nil {
+		return Document{}, err
+	}
+	d.PastIdentities = append([]string{d.MetadataIdentity}, d.PastIdentities...)
+	d.MetadataIdentity, d.Recipients = identity, recipients
+	return d, nil
 }
 
 func newIdentity(postQuantum bool) (string, error) {
@@ -102,6 +115,13 @@ func (d Document) Metadata() (Sealer, string, error) {
 	recipient, err := ParseRecipient(public)
 	if err != nil {
 		return Sealer{}, "", fmt.Errorf("parse key document: %w", err)
+	}
+	for _, past := range d.PastIdentities {
+		id, err := age.ParseIdentities(strings.NewReader(past))
+		if err != nil || len(id) != 1 {
+			return Sealer{}, "", errors.New("parse key document: past_metadata_identities holds something that is no age identity")
+		}
+		ids = append(ids, id[0])
 	}
 	return Sealer{Recipients: []age.Recipient{recipient}, Identities: ids}, public, nil
 }
