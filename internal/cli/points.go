@@ -132,7 +132,7 @@ func (s *session) points(address string) error {
 	var rows [][]string
 	for l := range s.listed(address) {
 		rows = append(rows, []string{
-			l.Address, l.ID, view.Time(l.Time), view.Bytes(l.Size), view.Bytes(l.Stored), s.proven(l.RestorePoint), strings.Join(l.KeptBy, ", "),
+			l.Address, l.ID, view.Time(l.Time), view.Bytes(l.Size), view.Bytes(l.Stored), s.proven(l.Address, l.RestorePoint), strings.Join(l.KeptBy, ", "),
 		})
 	}
 	if len(rows) == 0 {
@@ -143,15 +143,23 @@ func (s *session) points(address string) error {
 	return nil
 }
 
-// proven says what the evidence for a point is: of each copy in a word, by its store's name where there are several.
-func (s *session) proven(p state.RestorePoint) string {
+// proven says what the evidence for a point is: of each copy in a word, by its store's name where there are to be several.
+func (s *session) proven(address string, p state.RestorePoint) string {
 	if p.Incomplete {
 		return s.out.Red("incomplete")
 	}
-	words := make([]string, len(p.Copies))
-	for i, c := range p.Copies {
-		if words[i] = s.copyProven(c); len(p.Copies) > 1 {
-			words[i] = strings.TrimPrefix(c.Store, "store.") + " " + words[i]
+	wanted := s.policy.Backups[address].Copies
+	var words []string
+	for _, c := range p.Copies {
+		word := s.copyProven(c)
+		if len(p.Copies)+len(wanted) > 1 {
+			word = strings.TrimPrefix(c.Store, "store.") + " " + word
+		}
+		words = append(words, word)
+	}
+	for _, store := range wanted {
+		if _, there := p.In(store); !there {
+			words = append(words, strings.TrimPrefix(store, "store.")+" "+s.out.Yellow("missing"))
 		}
 	}
 	return strings.Join(words, ", ")
