@@ -11,11 +11,14 @@ import (
 
 // checkBackup checks what a backup says against what it refers to.
 func (b *builder) checkBackup(o *object, p policy.Backup) {
-	src, store := b.set.Sources[p.Source], b.set.Stores[p.Store]
+	src := b.set.Sources[p.Source]
 	b.checkMethod(o, p, src)
 	b.checkCopies(o, p)
-	if p.Store != "" && p.Source != "" {
-		b.checkOverlap(o, src, store)
+	b.checkOverlap(o.at("store"), src, b.set.Stores[p.Store])
+	for i, address := range p.Copies {
+		if address != p.Store {
+			b.checkOverlap(o.atElement("copies", i), src, b.set.Stores[address])
+		}
 	}
 	if s := o.block("logical"); s != nil {
 		b.checkGlobs(s, "databases", false)

@@ -71,7 +71,7 @@ func (b *builder) checkRetention(o *object, r policy.Retention) {
 }
 
 // checkOverlap finds a store inside of the folder that is copied into it: each backup would contain the last ones.
-func (b *builder) checkOverlap(o *object, src policy.Source, store policy.Store) {
+func (b *builder) checkOverlap(at place, src policy.Source, store policy.Store) {
 	path, ok := b.filePath(store.URL)
 	if !ok || src.Files == nil || src.Files.Root == "" {
 		return
@@ -93,5 +93,5 @@ func (b *builder) checkOverlap(o *object, src policy.Source, store policy.Store)
 	if rel == "." {
 		detail = "Each restore point would hold the earlier ones. Move the store elsewhere."
 	}
-	b.error(o.at("store"), "store_in_source", fmt.Sprintf("%s lies inside of %s", store.Address, src.Address), detail)
+	b.error(at, "store_in_source", fmt.Sprintf("%s lies inside of %s", store.Address, src.Address), detail)
 }
