@@ -9,7 +9,6 @@ import (
 
 	"github.com/holdfast-io/holdfast/planner/plan"
 	"github.com/holdfast-io/holdfast/policy"
-	"github.com/holdfast-io/holdfast/policy/retention"
 	"github.com/holdfast-io/holdfast/state"
 )
 
@@ -161,6 +160,14 @@ type past struct {
 	released bool // a hold was made or ended since
 }
 
+// pastOf returns nil for a backup that no run on record was about.
+func (p *planner) pastOf(address string) *past {
+	if p.history == nil {
+		p.history = p.pasts()
+	}
+	return p.history[address]
+}
+
 // pasts reads the newest runs once.
 func (p *planner) pasts() map[string]*past {
 	pasts, read := map[string]*past{}, 0
@@ -191,10 +198,7 @@ func (p *planner) pasts() map[string]*past {
 
 // overdueExpiry tells of points that an earlier run should have taken away: retention that does not run is no silence.
 func (p *planner) overdueExpiry(w *work, gone []leaver) {
-	if p.history == nil {
-		p.history = p.pasts()
-	}
-	h := p.history[w.address]
+	h := p.pastOf(w.address)
 	if h == nil || h.run == nil {
 		return
 	}
@@ -219,11 +223,14 @@ func (p *planner) overdueExpiry(w *work, gone []leaver) {
 			then = append(then, w.points[i])
 		}
 	}
+	in := p.in
+	in.Catalog.Points = map[string][]state.RestorePoint{w.address: then}
+	ids := p.rules.expiring(in, w.address, h.run.Started)
 	overdue, bytes := 0, int64(0)
-	for _, v := range retention.Expiring(then, old.retention, h.run.Started, old.loc) {
-		if leaves[v.Point] {
+	for i := range then {
+		if ids[then[i].ID] && leaves[then[i].ID] {
 			overdue++
-			bytes += then[v.Index].Size
+			bytes += then[i].Size
 		}
 	}
 	if overdue > 0 {
@@ -273,7 +280,7 @@ func (p *planner) overdueProof(w *work) {
 	}
 }
 
-// overdueRehearsal tells when no rehearsal comes, came for twice its span, or failed.
+// overdueRehearsal tells when a rehearsal failed, when this host cannot make one, or when an earlier run should have.
 func (p *planner) overdueRehearsal(w *work) {
 	r := w.backup.Verify.Restore
 	if r == nil || r.Every <= 0 && w.backup.Verify.After != policy.VerifyRestore || w.newest < 0 {
@@ -290,15 +297,18 @@ func (p *planner) overdueRehearsal(w *work) {
 	if r.Every <= 0 {
 		return
 	}
-	limit, planned := r.Every.Std(), !p.in.Sealed[w.backup.Store] && !paused(w.backup)
-	if planned {
-		limit *= 2
-	}
-	since := last
+	since, asked := last, p.now
 	if last.IsZero() {
 		since = w.points[0].Time
 	}
-	if p.now.Sub(since) < limit {
+	if !p.in.Sealed[w.backup.Store] && !paused(w.backup) {
+		h := p.pastOf(w.address)
+		if _, edited := p.byAddress[w.address]; edited || h == nil || h.run == nil {
+			return // due at most
+		}
+		asked = h.run.Started
+	}
+	if asked.Sub(since) < r.Every.Std() {
 		return
 	}
 	d := plan.Drift{Address: w.address, Reason: plan.DriftRehearsalOld, Since: since.Add(r.Every.Std()), Fixed: w.rehearsing != "", Why: "never restored to a scratch place"}

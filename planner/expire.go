@@ -50,9 +50,18 @@ func (p *planner) expire(w *work, gone []leaver) {
 }
 
 // keepLast keeps the newest good point of each store that the backup names until a newer one is there: while copies fail, a
-// further store must not run empty because retention goes on in the first one.
+// further store must not run empty because retention goes on in the first one. Likewise the newest point that is known to
+// restore stays until a newer one was rehearsed.
 func (p *planner) keepLast(w *work, gone []leaver) []leaver {
-	if len(gone) == 0 || len(w.backup.Copies) == 0 {
+	if len(gone) == 0 {
+		return gone
+	}
+	if rehearses(w.backup) {
+		if at, leaves := findLeaver(gone, newestRehearsed(w.after)); leaves {
+			gone = slices.Delete(gone, at, at+1)
+		}
+	}
+	if len(w.backup.Copies) == 0 {
 		return gone
 	}
 	for _, store := range w.backup.Stores() {
@@ -72,6 +81,19 @@ func (p *planner) keepLast(w *work, gone []leaver) []leaver {
 
 func findLeaver(gone []leaver, index int) (at int, found bool) {
 	return slices.BinarySearchFunc(gone, index, func(l leaver, index int) int { return l.index - index })
+}
+
+func rehearses(b policy.Backup) bool { return b.Verify.Restore != nil && b.Verify.Restore.Every > 0 }
+
+// newestRehearsed returns the index of the newest point with a good proof of level restore; -1 when there is none.
+func newestRehearsed(points []state.RestorePoint) int {
+	newest := -1
+	for i := range points {
+		if (newest < 0 || !points[i].Time.Before(points[newest].Time)) && !lastRehearsal(points[i:i+1]).IsZero() {
+			newest = i
+		}
+	}
+	return newest
 }
 
 // newestIn returns the index of the newest complete point with a sound copy in a store; -1 when there is none.
@@ -286,6 +308,11 @@ func (r *rules) expiring(in Input, address string, now time.Time) map[string]boo
 	newest, _ := verifiedWithout(points, gone)
 	for _, v := range expiring {
 		ids[v.Point] = newest.After(points[v.Index].Time)
+	}
+	if rehearses(b) {
+		if i := newestRehearsed(points); i >= 0 {
+			ids[points[i].ID] = false
+		}
 	}
 	if len(b.Copies) > 0 {
 		for _, store := range b.Stores() {
