@@ -85,7 +85,7 @@ func (b *bootstrapping) look(ctx context.Context, ids *[]string) error {
 	if err != nil {
 		return err
 	}
-	bucket, err := connect.Open(ctx, b.url, connect.Options{Base: b.dir, ReadOnly: true})
+	bucket, err := b.Open(ctx, b.url, connect.Options{Base: b.dir, ReadOnly: true})
 	if err != nil {
 		return err
 	}

@@ -60,7 +60,7 @@ func (a *app) openToCheck(ctx context.Context, what string, pf *policyFlags, ids
 	if err != nil {
 		return nil, nil, err
 	}
-	b, err := connect.Open(ctx, what, connect.Options{Base: a.dir, ReadOnly: true})
+	b, err := a.Open(ctx, what, connect.Options{Base: a.dir, ReadOnly: true})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -15,7 +15,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/holdfast-io/holdfast/internal/blob"
+	"github.com/holdfast-io/holdfast/internal/blob/connect"
 	"github.com/holdfast-io/holdfast/internal/cli/view"
+	"github.com/holdfast-io/holdfast/internal/clock"
 	"github.com/holdfast-io/holdfast/internal/redact"
 )
 
@@ -28,6 +31,10 @@ type Process struct {
 	Env     func(string) (string, bool)
 	Now     func() time.Time
 	Version string
+
+	// For who runs commands in a world of its own. Nil: connect.Open, and the machine's clock.
+	Open  func(ctx context.Context, url string, o connect.Options) (blob.Bucket, error)
+	Clock clock.Clock // of leases and heartbeats
 }
 
 // app is one invocation.
@@ -43,6 +50,9 @@ type app struct {
 
 // Run executes one command and returns the process's exit code.
 func Run(ctx context.Context, p Process) int {
+	if p.Open == nil {
+		p.Open = connect.Open
+	}
 	r := &redact.Redactor{}
 	a := &app{Process: p, dir: ".", redactor: r}
 	a.out = view.NewTerminal(p.Stdout, r.Writer(p.Stdout), a.getenv)

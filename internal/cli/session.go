@@ -105,14 +105,14 @@ func (a *app) openState(ctx context.Context, s policy.Settings, create bool) (*b
 	if url == "" {
 		url = defaultState
 	}
-	b, err := connect.Open(ctx, url, connect.Options{Base: a.dir, Create: create, ReadOnly: !create})
+	b, err := a.Open(ctx, url, connect.Options{Base: a.dir, Create: create, ReadOnly: !create})
 	if errors.Is(err, blob.ErrNotFound) && !create {
-		b, err = connect.Open(ctx, "mem://", connect.Options{})
+		b, err = a.Open(ctx, "mem://", connect.Options{})
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open state %s: %w", url, err)
 	}
-	return backend.New(b, backend.Options{Holder: a.holder(), Version: a.Version, Log: a.log, Gone: processGone}), nil
+	return backend.New(b, backend.Options{Clock: a.Clock, Holder: a.holder(), Version: a.Version, Log: a.log, Gone: processGone}), nil
 }
 
 // session is a policy and the catalog it is compared with.

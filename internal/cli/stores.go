@@ -61,7 +61,7 @@ func (st *stores) Initialize(ctx context.Context, address, like string) (string,
 		}
 		family = other.Repository
 	}
-	b, err := connect.Open(ctx, store.URL, connect.Options{Base: st.s.dir, Create: true, MaxRate: store.MaxRate})
+	b, err := st.s.Open(ctx, store.URL, connect.Options{Base: st.s.dir, Create: true, MaxRate: store.MaxRate})
 	if err != nil {
 		return "", fmt.Errorf("initialize %s: %w", address, err)
 	}
@@ -80,7 +80,7 @@ func (st *stores) Initialize(ctx context.Context, address, like string) (string,
 
 // adopt accepts a repository that is there already.
 func (st *stores) adopt(ctx context.Context, b blob.Bucket, address string) (string, error) {
-	r, err := repo.Open(ctx, b, repo.OpenOptions{})
+	r, err := repo.Open(ctx, b, repo.OpenOptions{Clock: st.s.Clock})
 	if err != nil {
 		return "", fmt.Errorf("initialize %s: %w", address, err)
 	}
@@ -117,11 +117,11 @@ func (st *stores) connect(ctx context.Context, address string, readOnly bool) (*
 	if slot.r != nil {
 		return slot.r, nil
 	}
-	b, err := connect.Open(ctx, store.URL, connect.Options{Base: st.s.dir, ReadOnly: readOnly, MaxRate: store.MaxRate})
+	b, err := st.s.Open(ctx, store.URL, connect.Options{Base: st.s.dir, ReadOnly: readOnly, MaxRate: store.MaxRate})
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", address, err)
 	}
-	r, err := repo.Open(ctx, b, repo.OpenOptions{Identities: st.identities, Expect: st.expected(address, store), Who: st.s.holder()})
+	r, err := repo.Open(ctx, b, repo.OpenOptions{Clock: st.s.Clock, Identities: st.identities, Expect: st.expected(address, store), Who: st.s.holder()})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s (%s): %w", address, store.URL, err), b.Close())
 	}
