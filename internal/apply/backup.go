@@ -33,6 +33,7 @@ func (w *walker) backup(ctx context.Context, a plan.Action) (result, error) {
 		return result{}, fmt.Errorf("back up %s: the policy does not declare it any more", a.Address)
 	}
 	if adopted := w.servedBy(a); adopted != "" {
+		w.served.Store(a.Point, adopted)
 		return result{point: adopted, skipped: "restore point " + adopted + " of an interrupted run serves this slot"}, nil
 	}
 	source := w.Policy.Sources[b.Source]

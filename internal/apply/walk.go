@@ -23,6 +23,7 @@ type walker struct {
 	actions map[string]plan.Action
 	index   map[string]int // action ID → position in the run's record
 	adopted sync.Map       // backup address → state.RestorePoint that this run found whole
+	served  sync.Map       // point that a backup was to make → the adopted one that made it needless
 	down    sync.Map       // store address → why copies cannot be brought there in this run
 
 	begunOnce sync.Once
@@ -40,6 +41,10 @@ type result struct {
 // do runs one action and books it. Its error makes dependants be skipped.
 func (w *walker) do(ctx context.Context, id string) error {
 	a := w.actions[id]
+	// What was planned for the new point is done to the one that takes its place.
+	if adopted, ok := w.served.Load(a.Point); ok && (a.Kind == plan.Verify || a.Kind == plan.Copy) {
+		a.Point = adopted.(string)
+	}
 	started := w.Now().UTC()
 	w.Events.ActionStarted(a)
 	res, err := w.perform(ctx, a)

@@ -147,9 +147,9 @@ func (s *site) run(w *world, args ...string) (code int, output string) {
 	return code, out.String()
 }
 
-func (s *site) apply(w *world) {
+func (s *site) apply(w *world, options ...string) {
 	s.t.Helper()
-	if code, out := s.run(w, "apply", "-auto-approve"); code != 0 {
+	if code, out := s.run(w, append([]string{"apply", "-auto-approve"}, options...)...); code != 0 {
 		s.t.Fatalf("apply exited %d:\n%s", code, out)
 	}
 	s.learn(w)
@@ -271,6 +271,7 @@ func (s *site) copies(w *world) []string {
 type job struct {
 	name    string
 	before  func(s *site, w *world) // leaves the policy, the data and the time of the apply
+	options []string                // of the apply
 	damaged bool                    // a copy is damaged on purpose
 }
 
@@ -284,6 +285,10 @@ var jobs = []job{
 	{name: "prune", before: func(s *site, w *world) {
 		s.history(w, "", 3)
 		w.clock.Advance(26 * time.Hour)
+	}},
+	{name: "several at once", options: []string{"-parallelism=4"}, before: func(s *site, w *world) {
+		s.history(w, "copies = [store.two]", 1)
+		s.policy(backup("app", "copies = [store.two]") + backup("other", "") + backup("third", "copies = [store.two]"))
 	}},
 	{name: "new copies", before: func(s *site, w *world) {
 		s.history(w, "", 2)
@@ -342,15 +347,57 @@ func (w *world) damage(url, prefix string) {
 
 var start = time.Date(2026, 11, 22, 2, 0, 0, 0, time.UTC)
 
-func TestPowerCutInApply(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())
+// seed is random, or what HOLDFAST_SEED says.
+func seed(t *testing.T) uint64 {
+	t.Helper()
+	n := uint64(time.Now().UnixNano())
 	if text := os.Getenv("HOLDFAST_SEED"); text != "" {
 		var err error
-		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
+		if n, err = strconv.ParseUint(text, 10, 64); err != nil {
 			t.Fatalf("HOLDFAST_SEED: %v", err)
 		}
 	}
-	t.Logf("HOLDFAST_SEED=%d", seed)
+	t.Logf("HOLDFAST_SEED=%d", n)
+	return n
+}
+
+func long() bool { return os.Getenv("HOLDFAST_LONG") != "" }
+
+// TestPowerCutInApply cuts the power once in each job.
+func TestPowerCutInApply(t *testing.T) {
+	each(t, 8, func(s *site, w *world, j job, n int, _ *rand.Rand, want []string) {
+		code, first := s.cut(w, j, n)
+		if !w.restorePower() {
+			s.t.Fatalf("apply exited %d before the power was cut", code)
+		}
+		s.told("cut apply", first)
+		s.learn(w)
+		s.sound(w, j.damaged)
+		w.clock.Advance(10 * time.Minute) // until the dead one's leases have ended
+		s.converges(w, j, want)
+	})
+}
+
+// TestPowerCutAgain cuts the power in the apply that would have recovered, too, twice, after waits of any length.
+func TestPowerCutAgain(t *testing.T) {
+	each(t, 3, func(s *site, w *world, j job, n int, r *rand.Rand, want []string) {
+		for range 3 {
+			_, text := s.cut(w, j, n)
+			s.told(fmt.Sprintf("apply, cut after %d writes", n), text)
+			w.restorePower() // a short one may have come to its end
+			s.learn(w)
+			s.sound(w, j.damaged)
+			w.clock.Advance([]time.Duration{time.Second, 2 * time.Minute, 4 * time.Minute}[r.IntN(3)])
+			n = r.IntN(60)
+		}
+		w.clock.Advance(10 * time.Minute)
+		s.converges(w, j, want)
+	})
+}
+
+// each runs fn in a world of its own for each job and each moment n to cut the power.
+func each(t *testing.T, sample int, fn func(s *site, w *world, j job, n int, r *rand.Rand, want []string)) {
+	seed := seed(t)
 	for i, j := range jobs {
 		t.Run(j.name, func(t *testing.T) {
 			s, base := newSite(t), newWorld(start)
@@ -358,42 +405,37 @@ func TestPowerCutInApply(t *testing.T) {
 			before := s.trees
 			s.trees = maps.Clone(before)
 			whole := base.clone()
-			s.apply(whole)
-			writes := whole.writes
+			s.apply(whole, j.options...)
 			want := s.copies(whole)
 			s.sound(whole, false)
-			for _, n := range moments(writes, rand.New(rand.NewPCG(seed, uint64(i)))) {
+			r := rand.New(rand.NewPCG(seed, uint64(i)))
+			moments := r.Perm(whole.writes)
+			if !long() {
+				moments = moments[:min(len(moments), sample)]
+			}
+			t.Logf("%d writes", whole.writes)
+			for _, n := range moments {
+				own := rand.New(rand.NewPCG(seed, uint64(n)))
 				t.Run(strconv.Itoa(n), func(t *testing.T) {
 					s := *s
 					s.t, s.trees = t, maps.Clone(before)
-					s.cutAt(base.clone(), n, j, want)
+					fn(&s, base.clone(), j, n, own, want)
 				})
 			}
-			t.Logf("%d writes", writes)
 		})
 	}
 }
 
-// moments chooses after how many writes the power goes.
-func moments(writes int, r *rand.Rand) []int {
-	all := r.Perm(writes)
-	if os.Getenv("HOLDFAST_LONG") == "" {
-		all = all[:min(len(all), 8)]
-	}
-	slices.Sort(all)
-	return all
+// cut runs apply with power for n writes.
+func (s *site) cut(w *world, j job, n int) (code int, output string) {
+	w.cut(n)
+	return s.run(w, append([]string{"apply", "-auto-approve"}, j.options...)...)
 }
 
-func (s *site) cutAt(w *world, n int, j job, want []string) {
-	w.cut(n)
-	code, first := s.run(w, "apply", "-auto-approve")
-	if !w.restorePower() {
-		s.t.Fatalf("apply exited %d before the power was cut", code)
-	}
-	s.learn(w)
-	s.sound(w, j.damaged)
-	w.clock.Advance(10 * time.Minute) // until the dead one's leases have ended
-	code, second := s.run(w, "apply", "-auto-approve")
+// converges demands that one apply finishes the work and leaves nothing to do.
+func (s *site) converges(w *world, j job, want []string) {
+	s.t.Helper()
+	code, text := s.run(w, append([]string{"apply", "-auto-approve"}, j.options...)...)
 	if code != 0 {
 		s.t.Errorf("the next apply exited %d", code)
 	}
@@ -406,7 +448,15 @@ func (s *site) cutAt(w *world, n int, j job, want []string) {
 	if code != 0 {
 		s.t.Errorf("a plan after that exited %d; nothing should be left to do", code)
 	}
-	if s.t.Failed() {
-		s.t.Logf("cut apply:\n%s\nnext apply:\n%s\nplan:\n%s", first, second, plan)
-	}
+	s.told("next apply", text)
+	s.told("plan", plan)
+}
+
+// told shows a command's output when the test has failed by its end.
+func (s *site) told(what, text string) {
+	s.t.Cleanup(func() {
+		if s.t.Failed() {
+			s.t.Logf("%s:\n%s", what, text)
+		}
+	})
 }

@@ -82,15 +82,16 @@ func (w *world) open(_ context.Context, url string, o connect.Options) (blob.Buc
 		w.buckets[url] = map[string]object{}
 	}
 	if o.ReadOnly {
-		return readonly.New(&bucket{w, url}), nil
+		return readonly.New(&bucket{w: w, url: url}), nil
 	}
-	return &bucket{w, url}, nil
+	return &bucket{w: w, url: url}, nil
 }
 
 // bucket is a blob.Bucket in memory.
 type bucket struct {
-	w   *world
-	url string
+	w      *world
+	url    string
+	closed bool // under w.mu
 }
 
 var _ blob.Bucket = (*bucket)(nil)
@@ -99,6 +100,9 @@ func (b *bucket) do(ctx context.Context, op, name string, write bool, fn func(ob
 	b.w.mu.Lock()
 	defer b.w.mu.Unlock()
 	err := context.Cause(ctx)
+	if err == nil && b.closed {
+		err = errors.New("the bucket is closed")
+	}
 	if err == nil && op != "list" {
 		err = blob.CheckName(name)
 	}
@@ -203,7 +207,12 @@ func (b *bucket) Delete(ctx context.Context, name string) error {
 	})
 }
 
-func (b *bucket) Close() error { return nil }
+func (b *bucket) Close() error {
+	b.w.mu.Lock()
+	defer b.w.mu.Unlock()
+	b.closed = true
+	return nil
+}
 
 // TestBucket: what the tests below find is worth nothing unless the bucket keeps the contract.
 func TestBucket(t *testing.T) {
