@@ -319,7 +319,7 @@ func TestRecoverAdoptsAWholePointAndTheBackupIsSkipped(t *testing.T) {
 	recovery := plan.Action{ID: "recover", Kind: plan.Recover, Address: "backup.a", Point: "point-dead", Store: "store.s", Run: "dead"}
 	again := backupOf("backup.a")
 	again.After = []string{"recover"}
-	out, err := w.run(t.Context(), "r1", recovery, again)
+	out, err := w.run(t.Context(), "r1", recovery, again, verifyAfter("backup.a"))
 	if err != nil || out.Run.Status != state.RunOK {
 		t.Fatalf("run %+v, %v", out.Run, err)
 	}
@@ -328,6 +328,9 @@ func TestRecoverAdoptsAWholePointAndTheBackupIsSkipped(t *testing.T) {
 	}
 	if got := out.Run.Actions[1].Status; got != state.RunSkipped {
 		t.Errorf("the backup was %s, want skipped", got)
+	}
+	if got := out.Run.Actions[2]; got.Status != state.RunOK || got.Point != "point-dead" || !w.catalog().Points["backup.a"][0].Verified() {
+		t.Errorf("the verification of the new point is not done to the adopted one: %+v", got)
 	}
 }
 
