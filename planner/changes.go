@@ -96,6 +96,10 @@ func editWhy(address string, diff []plan.Attribute) string {
 	if _, edited := at["url"]; edited && strings.HasPrefix(address, "store.") {
 		notes = append(notes, "restore points made before stay at the old URL")
 	}
+	_, recipients := at["encryption.recipients"]
+	if _, writers := at["encryption.writers"]; (recipients || writers) && strings.HasPrefix(address, "store.") {
+		notes = append(notes, "the store keeps its key holders until `holdfast key rotate "+address+"`")
+	}
 	stores := append(listed(at["store"].After), listed(at["copies"].After)...)
 	if before := listed(at["store"].Before); len(before) > 0 && !slices.Contains(stores, before[0]) && strings.HasPrefix(address, "backup.") {
 		notes = append(notes, "restore points made before stay in "+before[0])

@@ -52,31 +52,38 @@ func left(c *state.Catalog, copied state.Copy) {
 	})
 }
 
-// resummarize books the summaries that a prune replaced. A prune that died before this is no harm: a new summary names the
-// hash of the one it replaced.
-func resummarize(c *state.Catalog, store string, changed []PointCopy) {
+// Restored books copies whose objects are others now: a prune stored what they need in other packs, or they were sealed
+// anew. freed is about what a prune may free by it. That this was not booked is no harm to a copy: a summary names the hashes
+// of what it replaced.
+func Restored(c *state.Catalog, store string, changed []PointCopy, freed int64) {
 	if len(changed) == 0 {
 		return
 	}
-	summaries := map[[2]string]string{}
+	now := map[[2]string]PointCopy{}
 	for _, p := range changed {
-		summaries[[2]string{p.Address, p.Point}] = p.Summary
+		now[[2]string{p.Address, p.Point}] = p
 	}
 	for address, points := range c.Points {
 		points = slices.Clone(points)
 		for i := range points {
-			sum, ok := summaries[[2]string{points[i].Stored(address), points[i].ID}]
+			p, ok := now[[2]string{points[i].Stored(address), points[i].ID}]
 			if !ok {
 				continue
 			}
 			points[i].Copies = slices.Clone(points[i].Copies)
 			for j := range points[i].Copies {
 				if points[i].Copies[j].Store == store {
-					points[i].Copies[j].Summary = sum
+					points[i].Copies[j].Summary, points[i].Copies[j].Manifest = p.Summary, p.Manifest
 				}
 			}
 		}
 		c.Points[address] = points
+	}
+	if freed > 0 {
+		usage(c, store, func(u *state.Usage) {
+			u.Points += int64(len(changed))
+			u.Expired += freed
+		})
 	}
 }
 
@@ -103,7 +110,7 @@ func (w *walker) prune(ctx context.Context, a plan.Action) (result, error) {
 			plan.FormatBytes(pruned.CondemnedBytes), due.Format("2006-01-02 15:04:05 UTC")))
 	}
 	err = w.book.update(ctx, func(c *state.Catalog) error {
-		resummarize(c, a.Store, pruned.Summaries)
+		Restored(c, a.Store, pruned.Summaries, 0)
 		usage(c, a.Store, func(u *state.Usage) {
 			*u = state.Usage{
 				At: w.Now().UTC(), Bytes: pruned.Bytes, Objects: pruned.Objects, Condemned: pruned.CondemnedBytes, Due: due,

@@ -14,7 +14,7 @@ func commands() []*command {
 		initCommand, validateCommand, planCommand, applyCommand, statusCommand, driftCommand,
 		restoreCommand, verifyCommand, holdCommand, releaseCommand, checkCommand, importCommand, bootstrapCommand,
 		showCommand, pointsCommand, runsCommand,
-		fmtCommand, keyCommand, schemaCommand, newCompletion(), versionCommand,
+		fmtCommand, keyCommand, rotateCommand, schemaCommand, newCompletion(), versionCommand,
 	}
 }
 

@@ -23,6 +23,8 @@ type repository struct {
 	policyText []byte
 	bucket     blob.Bucket
 
+	warned bool // that its recipients differ
+
 	mu      sync.Mutex
 	copiers map[*repository]*repo.Copier // by where they copy from
 }

@@ -94,7 +94,17 @@ func (st *stores) Open(ctx context.Context, address string) (apply.Repository, e
 		return nil, err
 	}
 	st.lend(ctx, r)
+	st.holders(r)
 	return r, nil
+}
+
+// holders warns when a store is sealed to others than the policy says: a recipient that was removed there still reads.
+func (st *stores) holders(r *repository) {
+	want := st.s.policy.Stores[r.address].Encryption
+	if have := r.Config(); !want.None && len(without(have.Recipients, want.Recipients))+len(without(want.Recipients, have.Recipients)) > 0 && !r.warned {
+		r.warned = true
+		st.s.err.Warning(r.address + " is sealed to other recipients than the policy names; `holdfast key rotate " + r.address + "` makes them those of the policy")
+	}
 }
 
 // View opens a store so that nothing can be written to it.

@@ -141,8 +141,13 @@ func (in *inspection) openManifests(ctx context.Context) (opened int, err error)
 				opened++
 			}
 			var d *DamagedError
-			if errors.As(err, &d) {
+			var sealed *OtherKeyError
+			switch {
+			case errors.As(err, &d):
 				in.noteLocked(SeverityError, d.Object, d.Problem, adviseCopy, label(p))
+				return nil
+			case errors.As(err, &sealed):
+				in.noteLocked(SeverityInfo, sealed.Object, "no key at hand opens it: it was sealed to other recipients", "`holdfast key rotate -reseal` seals it anew, where one of their keys is", label(p))
 				return nil
 			}
 			return err
@@ -165,6 +170,9 @@ func (in *inspection) openManifest(ctx context.Context, p [2]string, src source)
 		return false, fmt.Errorf("read manifest: %w", err)
 	}
 	if err := rd.decode(in.r, p[0], p[1], raw); err != nil {
+		if in.r.sealedToOthers(ctx, p[0], p[1], raw) {
+			return false, &OtherKeyError{Object: rd.name}
+		}
 		return false, err
 	}
 	lost, err := rd.lostChunks(ctx)

@@ -48,6 +48,18 @@ func (e *KeyError) Error() string {
 	return fmt.Sprintf("no identity at hand can %s this repository; it needs the secret key of one of: %s", verb, strings.Join(who, ", "))
 }
 
+// OtherKeyError names an object whose bytes are what was stored, and that no key at hand opens.
+type OtherKeyError struct{ Object string }
+
+func (e *OtherKeyError) Error() string {
+	return fmt.Sprintf("object %s is intact, but no key at hand opens it: it was sealed to other recipients, before a key rotation. Use one of their keys, or let `holdfast key rotate -reseal` seal it anew where there is one", e.Object)
+}
+
+func isOtherKey(err error) bool {
+	var e *OtherKeyError
+	return errors.As(err, &e)
+}
+
 func damaged(object, format string, args ...any) error {
 	return &DamagedError{Object: object, Problem: fmt.Sprintf(format, args...)}
 }

@@ -182,6 +182,16 @@ func (h *packHead) load(ctx context.Context, p *packReader, info index.PackInfo)
 		}
 	}
 	key, err := age.DecryptHeader(header, p.r.data.Identities...)
+	var none *age.NoIdentityMatchError
+	if errors.As(err, &none) {
+		whole, gerr := p.get(ctx, name, info.Size, 0, info.Size)
+		if gerr != nil {
+			return gerr
+		}
+		if hashOf(whole) == info.ID.String() {
+			return &OtherKeyError{Object: name}
+		}
+	}
 	if err != nil {
 		return damaged(name, "%v", err)
 	}

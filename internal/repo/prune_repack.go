@@ -39,7 +39,7 @@ func (p *pruner) repack(ctx context.Context) error {
 		return err
 	}
 	err = p.markLive(ctx, loaded)
-	if isDamage(err) {
+	if isDamage(err) || isOtherKey(err) {
 		return nil // what is alive cannot be told; verification names the damage
 	}
 	if err != nil {

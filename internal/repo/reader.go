@@ -11,6 +11,7 @@ import (
 	"github.com/holdfast-io/holdfast/internal/repo/frame"
 	"github.com/holdfast-io/holdfast/internal/repo/index"
 	"github.com/holdfast-io/holdfast/internal/repo/manifest"
+	"github.com/holdfast-io/holdfast/internal/repo/seal"
 )
 
 // Reader gives one restore point back. Every byte it hands out was checked against its chunk id. Safe for concurrent use.
@@ -53,6 +54,9 @@ func (r *Repository) openDocument(ctx context.Context, c PointCheck, raw []byte)
 
 func (rd *Reader) open(ctx context.Context, r *Repository, address, id string, raw []byte, sure bool) error {
 	err := rd.decode(r, address, id, raw)
+	if err != nil && r.sealedToOthers(ctx, address, id, raw) {
+		return &OtherKeyError{Object: rd.name}
+	}
 	if err != nil {
 		return err
 	}
@@ -91,6 +95,15 @@ func (rd *Reader) open(ctx context.Context, r *Repository, address, id string, r
 func isDamage(err error) bool {
 	var d *DamagedError
 	return errors.As(err, &d) || errors.Is(err, ErrNoPoint)
+}
+
+// sealedToOthers tells an intact manifest that no key at hand opens from a damaged one.
+func (r *Repository) sealedToOthers(ctx context.Context, address, id string, raw []byte) bool {
+	if _, err := r.data.Open(raw); !errors.Is(err, seal.ErrNoIdentity) {
+		return false
+	}
+	s, err := r.Summary(ctx, address, id)
+	return err == nil && s.Names(hashOf(raw))
 }
 
 func (rd *Reader) decode(r *Repository, address, id string, raw []byte) error {
