@@ -344,7 +344,11 @@ func (p *pruner) renameIn(ctx context.Context, ref PointRef, moved map[index.Pac
 	if !p.lease.fresh() {
 		return ErrLeaseLost
 	}
-	if err := putVerified(ctx, p.r.bucket, name, sealed); err != nil {
+	err = putVerified(ctx, p.r.bucket, name, sealed)
+	if errors.Is(err, blob.ErrNotFound) {
+		return nil // the point was deleted meanwhile
+	}
+	if err != nil {
 		return err
 	}
 	p.size += int64(len(sealed) - len(raw))
