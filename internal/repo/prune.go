@@ -320,31 +320,7 @@ func (p *pruner) unindex(ctx context.Context, doomed []index.PackID) error {
 		gone[id] = true
 	}
 	var mu sync.Mutex
-	var old []blob.Info
-	var rest []index.Pack
-	flush := func(least int) error { // with mu held
-		if len(rest) < least || len(old) == 0 {
-			return nil
-		}
-		if len(rest) > 0 {
-			sealed, err := p.r.sealMetadata(index.Encode(rest))
-			if err != nil {
-				return fmt.Errorf("encode index: %w", err)
-			}
-			if err := createContent(ctx, p.r.bucket, indexName(hashOf(sealed)), sealed); err != nil {
-				return err
-			}
-			p.size, p.objects = p.size+int64(len(sealed)), p.objects+1
-		}
-		for _, info := range old {
-			if err := p.r.bucket.Delete(ctx, info.Name); err != nil {
-				return fmt.Errorf("delete index: %w", err)
-			}
-			p.size, p.objects = p.size-info.Size, p.objects-1
-		}
-		old, rest = nil, nil
-		return nil
-	}
+	var batch indexBatch
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(max(2, p.r.concurrency))
 	for _, info := range p.other {
@@ -357,15 +333,53 @@ func (p *pruner) unindex(ctx context.Context, doomed []index.PackID) error {
 				return err
 			}
 			mu.Lock()
-			defer mu.Unlock()
-			old, rest = append(old, info), append(rest, kept...)
-			return flush(packsPerIndex)
+			batch.old, batch.rest = append(batch.old, info), append(batch.rest, kept...)
+			var full indexBatch
+			if len(batch.rest) >= packsPerIndex {
+				full, batch = batch, indexBatch{}
+			}
+			mu.Unlock()
+			return p.replace(gctx, full)
 		})
 	}
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	return flush(0)
+	return p.replace(ctx, batch)
+}
+
+// indexBatch is a number of index objects and what stays of them.
+type indexBatch struct {
+	old  []blob.Info
+	rest []index.Pack
+}
+
+// replace stores one index in place of several.
+func (p *pruner) replace(ctx context.Context, b indexBatch) error {
+	if len(b.old) == 0 {
+		return nil
+	}
+	var size, objects int64
+	if len(b.rest) > 0 {
+		sealed, err := p.r.sealMetadata(index.Encode(b.rest))
+		if err != nil {
+			return fmt.Errorf("encode index: %w", err)
+		}
+		if err := createContent(ctx, p.r.bucket, indexName(hashOf(sealed)), sealed); err != nil {
+			return err
+		}
+		size, objects = int64(len(sealed)), 1
+	}
+	for _, info := range b.old {
+		if err := p.r.bucket.Delete(ctx, info.Name); err != nil {
+			return fmt.Errorf("delete index: %w", err)
+		}
+		size, objects = size-info.Size, objects-1
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.size, p.objects = p.size+size, p.objects+objects
+	return nil
 }
 
 // readWithout returns what an index lists besides the packs that go; hit tells whether it lists any of those. A damaged
