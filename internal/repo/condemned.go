@@ -37,11 +37,15 @@ func (d condemnedDocument) encode() []byte {
 	if err != nil {
 		panic(fmt.Sprintf("repo: encode marker: %v", err)) // strings, numbers and a time of this era always encode
 	}
-	return append(data, '\n')
+	return withSum(data)
 }
 
 func decodeCondemned(data []byte) (condemnedDocument, error) {
 	var d condemnedDocument
+	data, err := checkSum(data)
+	if err != nil {
+		return d, fmt.Errorf("parse marker: %w", err)
+	}
 	if err := json.Unmarshal(data, &d); err != nil {
 		return d, fmt.Errorf("parse marker: %w", err)
 	}

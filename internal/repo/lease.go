@@ -74,11 +74,15 @@ func (d leaseDocument) encode() []byte {
 	if err != nil {
 		panic(fmt.Sprintf("repo: encode lease: %v", err)) // strings, numbers and a time of this era always encode
 	}
-	return append(data, '\n')
+	return withSum(data)
 }
 
 func decodeLease(data []byte) (leaseDocument, error) {
 	var d leaseDocument
+	data, err := checkSum(data)
+	if err != nil {
+		return d, fmt.Errorf("parse lease: %w", err)
+	}
 	if err := json.Unmarshal(data, &d); err != nil {
 		return d, fmt.Errorf("parse lease: %w", err)
 	}
