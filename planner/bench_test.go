@@ -49,3 +49,18 @@ func BenchmarkPlan10kBackups1MPointsSettled(b *testing.B) {
 		in.Catalog.Objects = planner.Objects(s)
 	})
 }
+
+// BenchmarkPlan10kBackups1MPointsHistory is the worst hour of a fleet whose last ten runs were as large.
+func BenchmarkPlan10kBackups1MPointsHistory(b *testing.B) {
+	benchmark(b, func(in *planner.Input) {
+		for i := range 10 {
+			run := state.Run{ID: fmt.Sprint("run-", i), Operation: "apply", Status: state.RunOK, Started: in.Now.Add(time.Duration(i-10) * 24 * time.Hour)}
+			for address := range in.Desired.Backups {
+				for _, kind := range []string{"back up", "verify", "expire"} {
+					run.Actions = append(run.Actions, state.RunAction{Address: address, Kind: kind, Status: state.RunOK})
+				}
+			}
+			in.Catalog.Runs = append(in.Catalog.Runs, run)
+		}
+	})
+}

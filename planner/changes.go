@@ -49,11 +49,11 @@ func (p *planner) changes() {
 			p.change(p.destroy(address))
 		case said && !applied.Forgotten:
 			p.change(plan.Change{
-				Address: address, Kind: plan.Forget, Reason: plan.ReasonRemoved, Why: p.forgetWhy(address, "until the retention that was in force ends"),
+				Address: address, Kind: plan.Forget, Reason: plan.ReasonRemoved, Why: p.forgetWhy(address, "expire by the retention that was in force"),
 			})
 		case !applied.Forgotten:
 			p.change(plan.Change{
-				Address: address, Kind: plan.Forget, Reason: plan.ReasonNotDeclared, Why: p.forgetWhy(address, "and never expire"),
+				Address: address, Kind: plan.Forget, Reason: plan.ReasonNotDeclared, Why: p.forgetWhy(address, "stay and never expire"),
 			})
 		}
 	}
@@ -80,9 +80,9 @@ func (p *planner) adoptWhy(address string) string {
 	return "declared again"
 }
 
-func (p *planner) forgetWhy(address, howLong string) string {
+func (p *planner) forgetWhy(address, fate string) string {
 	if n := len(p.in.Catalog.Points[address]); n > 0 {
-		return "no longer declared; " + count(n, "restore point") + " will stay " + howLong
+		return "no longer declared; " + count(n, "restore point") + " will " + fate
 	}
 	return "no longer declared"
 }

@@ -120,8 +120,8 @@ func (p *planner) repair(w *work, point *state.RestorePoint, c *state.Copy) {
 	if good, ok := p.soundCopy(w, point); ok {
 		a.From, a.Why = good.Store, "damaged; "+good.Store+" has a good copy"
 	} else {
-		if setAside(c) {
-			return
+		if setAside(c) || p.goodOutOfReach(w, point) != "" {
+			return // nothing is taken apart while a good copy may come back
 		}
 		a.Why = "damaged, and there is no good copy: what is damaged is set aside, so that the next backup stores it again"
 		if c.Store == w.backup.Store {
@@ -133,6 +133,16 @@ func (p *planner) repair(w *work, point *state.RestorePoint, c *state.Copy) {
 		w.repairing = map[string]string{}
 	}
 	w.repairing[a.ID] = a.From
+}
+
+// goodOutOfReach names a store that may hold a good copy and could not be looked at; empty when there is none.
+func (p *planner) goodOutOfReach(w *work, point *state.RestorePoint) string {
+	for i := range point.Copies {
+		if c := &point.Copies[i]; !p.broken(w.address, point, c) && p.reachable(*c) && p.in.Observed.Stores[c.Store].Err != "" {
+			return c.Store
+		}
+	}
+	return ""
 }
 
 // dropRepairs leaves out the repairs of points that expire: both would work on the same objects, and nobody needs them.

@@ -104,6 +104,17 @@ func TestBackupWaitsForNoFurtherStore(t *testing.T) {
 	}
 }
 
+// Nothing is set aside while a store that may hold a good copy is only out of reach.
+func TestGoodCopyOutOfReach(t *testing.T) {
+	in := offsite(10)
+	fail(in, 9, "store.offsite", "stored")
+	in.Observed = planner.Observed{Mode: "list", Stores: map[string]planner.ObservedStore{"store.primary": {Err: "no route to host"}}}
+	p := mustPlan(t, in)
+	if len(p.Actions) != 0 || len(p.Drift) != 2 || !strings.Contains(p.Drift[0].Why, "store.primary may have a good copy, and could not be reached") || p.Drift[0].Fixed {
+		t.Errorf("actions %q, drift %+v", actions(p), p.Drift)
+	}
+}
+
 // What expires is not repaired first.
 func TestExpiringPointsAreNotRepaired(t *testing.T) {
 	in := offsite(10)

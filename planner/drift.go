@@ -145,6 +145,8 @@ func (p *planner) hurtCopies(w *work, gone []leaver) {
 				why += "; there is no good copy, and what was damaged is set aside"
 			case planned && from == "":
 				why += "; there is no good copy of it"
+			case !planned && p.goodOutOfReach(w, point) != "":
+				why += "; " + p.goodOutOfReach(w, point) + " may have a good copy, and could not be reached"
 			case !p.reachable(*c):
 				why += "; the store holds another repository now, or is not declared"
 			}

@@ -2,6 +2,7 @@ package planner_test
 
 import (
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -104,6 +105,73 @@ var goldens = []struct {
 		c := settled()
 		c.Points["backup.app"] = daily(40, at("2026-11-22 01:15"), 1<<30)
 		return planner.Input{Desired: s, Catalog: c, Now: at("2026-11-22 02:00")}
+	}},
+	{"copies", func() planner.Input { return due(offsite(8)) }},
+	{"first_copies", func() planner.Input {
+		return planner.Input{Desired: offsiteSet(), Catalog: settled(), Now: at("2026-11-22 02:00")}
+	}},
+	{"repair", func() planner.Input {
+		in := offsite(10)
+		fail(in, 9, "store.primary", "stored")
+		fail(in, 4, "store.offsite", "stored")
+		return in
+	}},
+	{"moved", func() planner.Input {
+		return planner.Input{Desired: renamed("backup.db", policy.Moved{From: "backup.app", To: "backup.db"}), Catalog: settled(), Now: at("2026-11-22 02:00")}
+	}},
+	{"removed", func() planner.Input { return gone(policy.Removed{From: "backup.app"}) }},
+	{"destroy_held", func() planner.Input {
+		in := gone(policy.Removed{From: "backup.app", Destroy: true})
+		in.Catalog.Points["backup.app"] = daily(3, at("2026-11-22 01:15"), 1<<30)
+		in.Catalog.Points["backup.app"][1].Hold = &state.Hold{Reason: "lawsuit", Who: "ann@db1", At: at("2026-11-21 09:00")}
+		return in
+	}},
+	{"guards", func() planner.Input {
+		in := offsite(10)
+		in.Desired = with(in.Desired, editRetention(func(r *policy.Retention) {
+			*r = policy.Retention{Address: r.Address, Last: 2, MinVerified: 2, MaxPrunePercent: 20}
+		}))
+		in.Desired = with(in.Desired, editBackup("backup.app", func(b *policy.Backup) { b.Verify.After = policy.VerifyNone }))
+		for i := range in.Catalog.Points["backup.app"] {
+			for j := range 2 {
+				in.Catalog.Points["backup.app"][i].Copies[j].Proofs = nil
+			}
+		}
+		return in
+	}},
+	{"capacity_and_check", func() planner.Input {
+		in := due(offsite(8))
+		store := in.Desired.Stores["store.offsite"]
+		store.Capacity = 2 << 30
+		in.Desired.Stores["store.offsite"] = store
+		in.Desired.Checks = []policy.HouseCheck{
+			{Address: `check.offsite["backup.app"]`, Severity: "error", Status: "pass"},
+			{Address: `check.offsite["backup.config"]`, Severity: "error", Status: "fail", Message: "backup.config has no second copy"},
+		}
+		return in
+	}},
+	{"prune", func() planner.Input {
+		in := offsite(10)
+		o := in.Catalog.Objects["store.primary"]
+		o.Usage = &state.Usage{At: at("2026-11-21 02:00"), Bytes: 9 << 30, Condemned: 3 << 30, Due: at("2026-11-22 01:00")}
+		in.Catalog.Objects["store.primary"] = o
+		return in
+	}},
+	{"drift", func() planner.Input {
+		in := offsite(10)
+		store := in.Desired.Stores["store.offsite"]
+		store.Versioning = true
+		in.Desired.Stores["store.offsite"] = store
+		in.Catalog.Objects["store.offsite"] = state.Object{Attributes: planner.Objects(in.Desired)["store.offsite"].Attributes, Hash: planner.Objects(in.Desired)["store.offsite"].Hash, Repository: "r2"}
+		s := healthyStore(in)
+		s.Versioning, s.Unknown, s.Points = yes(false), []string{"notes.txt"}, s.Points[1:]
+		s.Damage = []planner.ObservedDamage{{Object: "packs/ab/ab12", Problem: "it has 100 bytes, not 4096", Points: []string{"backup.app/20261122T011500Z-aaaaaa", "backup.app/20261121T011500Z-aaaaaa"}}}
+		for i := range 14 {
+			s.Unknown = append(s.Unknown, fmt.Sprintf("old/%02d", i))
+		}
+		in.Observed = planner.Observed{Mode: "list", Stores: map[string]planner.ObservedStore{"store.offsite": s, "store.primary": {Err: "no route to host"}},
+			Sources: map[string]planner.ObservedSource{"source.postgres.app": {Version: "17.2", Names: []string{"app", "billing"}}}}
+		return in
 	}},
 }
 

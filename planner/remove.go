@@ -84,7 +84,11 @@ func (p *planner) destroyed(w *work) (gone []leaver) {
 		}
 	}
 	if held > 0 {
-		p.block(plan.GuardHold, w.address, count(held, "restore point")+" of it are held; `holdfast release POINT` lets go of one (`holdfast points "+w.address+"` lists them)")
+		verb := " are held"
+		if held == 1 {
+			verb = " is held"
+		}
+		p.block(plan.GuardHold, w.address, count(held, "restore point")+verb+"; `holdfast release POINT` lets go of one (`holdfast points "+w.address+"` lists them)")
 	}
 	return gone
 }

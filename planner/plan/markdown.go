@@ -2,7 +2,6 @@ package plan
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 )
 
@@ -41,7 +40,7 @@ func Markdown(p Plan) string {
 	m.rows("Actions", actions, true)
 	m.windows(p)
 	m.drift(p)
-	failed := slices.DeleteFunc(slices.Clone(p.Checks), func(c Check) bool { return c.Status == "pass" })
+	failed := unblocked(p)
 	m.notes("more house rules", len(failed), func(i int) string {
 		c := failed[i]
 		return "Check " + escape(c.Address) + " (" + escape(c.Severity) + "): " + escape(c.Message)

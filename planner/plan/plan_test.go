@@ -204,6 +204,18 @@ func TestStale(t *testing.T) {
 			c.Serial = 42
 			c.Points["backup.app"][0].Copies = []state.Copy{{Proofs: []state.Proof{{OK: true}}}}
 		}, nil, ""},
+		{"a copy came", func(c *state.Catalog) {
+			c.Serial = 42
+			c.Points["backup.app"][1].Copies = []state.Copy{{Store: "store.a"}, {Store: "store.b"}}
+		}, nil, ""},
+		{"a point was held that stays anyway", func(c *state.Catalog) {
+			c.Serial = 42
+			c.Points["backup.app"][1].Hold = &state.Hold{Reason: "audit"}
+		}, nil, ""},
+		{"a point was held that the plan expires", func(c *state.Catalog) {
+			c.Serial = 42
+			c.Points["backup.app"][0].Hold = &state.Hold{Reason: "audit"}
+		}, state.ErrStale, "backup.app changed between serial 41 and 42"},
 		{"a point came", func(c *state.Catalog) {
 			c.Serial = 42
 			c.Points["backup.app"] = append(c.Points["backup.app"], state.RestorePoint{ID: "p3"})

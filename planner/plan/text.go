@@ -194,7 +194,7 @@ func driftLines(p Plan) (lines []string) {
 		if listed[d.Reason]++; listed[d.Reason] > textDrift {
 			continue
 		}
-		line := "! " + clean(joinWords(d.Address, d.Point, string(d.Reason))) + "  " + clean(d.Why)
+		line := "! " + clean(joinWords(d.Address, d.Point, string(d.Reason), d.Object)) + "  " + clean(d.Why)
 		if d.Bytes > 0 {
 			line += " (" + FormatBytes(d.Bytes) + ")"
 		}
@@ -214,15 +214,20 @@ func driftLines(p Plan) (lines []string) {
 }
 
 func writeChecks(b *strings.Builder, p Plan) {
-	if Violations(p) == 0 {
-		return
+	failed := unblocked(p)
+	for _, c := range failed {
+		fmt.Fprintf(b, "! %s (%s): %s\n", clean(c.Address), clean(c.Severity), clean(c.Message))
 	}
-	for _, c := range p.Checks {
-		if c.Status != "pass" {
-			fmt.Fprintf(b, "! %s (%s): %s\n", clean(c.Address), clean(c.Severity), clean(c.Message))
-		}
+	if len(failed) > 0 {
+		b.WriteString("\n")
 	}
-	b.WriteString("\n")
+}
+
+// unblocked are the house rules that do not hold, without those that block the plan: they are told with the blocks.
+func unblocked(p Plan) []Check {
+	return slices.DeleteFunc(slices.Clone(p.Checks), func(c Check) bool {
+		return c.Status == "pass" || slices.ContainsFunc(p.Blocks, func(b Block) bool { return b.Guard == GuardCheck && b.Address == c.Address })
+	})
 }
 
 // lost names the ends that the plan cuts off.
