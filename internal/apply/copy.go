@@ -64,10 +64,17 @@ func (w *walker) copy(ctx context.Context, a plan.Action) (result, error) {
 		return result{}, fmt.Errorf("copy %s of %s from %s to %s: %w", a.Point, a.Address, a.From, a.Store, err)
 	}
 	copied := state.Copy{Store: a.Store, Repository: to.ID(), Manifest: receipt.Manifest, Summary: receipt.Summary, Stored: receipt.Stored}
-	var proof state.Proof
+	if source, _ := point.In(a.From); source.Manifest != copied.Manifest {
+		w.Events.ActionNote(a, a.Store+" has keys of its own, so that the point was read and sealed anew (docs/copies.md)")
+	}
 	point.Copies = append(slices.Clone(point.Copies), copied)
+	target := VerifyTarget{Address: a.Address, Point: point, Store: a.Store, Level: policy.VerifyStored}
+	w.book.read(func(c *state.Catalog) { target.Proven = recentlyProven(c.Points[a.Address], a, w.Now()) })
+	if len(target.Proven) > 0 {
+		target.Level = policy.VerifyAdded // what earlier copies stored there was read back not long ago
+	}
 	v := Verifier{Executors: w.Executors, Log: w.Log}
-	proof, _, verifyErr := v.Verify(ctx, to, VerifyTarget{Address: a.Address, Point: point, Store: a.Store, Level: policy.VerifyStored})
+	proof, _, verifyErr := v.Verify(ctx, to, target)
 	if proof.Level != "" {
 		proof.At, proof.Run = w.Now().UTC(), w.RunID
 		copied.Proofs = []state.Proof{proof}

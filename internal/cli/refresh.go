@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 
@@ -104,12 +105,22 @@ func (s *session) observeStore(ctx context.Context, address, mode string) planne
 		if err != nil {
 			return failed(err)
 		}
-		damage = dedupe(append(damage, checked.Damage...))
+		damage = onePerObject(append(checked.Damage, damage...))
 	}
 	for _, d := range damage {
 		seen.Damage = append(seen.Damage, planner.ObservedDamage{Object: strings.TrimPrefix(d.Object, address+" "), Problem: d.Problem, Points: d.Points})
 	}
 	return seen
+}
+
+// onePerObject keeps what was said first of each object.
+func onePerObject(damage []apply.Damage) []apply.Damage {
+	seen := map[string]bool{}
+	return slices.DeleteFunc(damage, func(d apply.Damage) bool {
+		was := seen[d.Object]
+		seen[d.Object] = true
+		return was
+	})
 }
 
 // pointsIn lists what the catalog knows in a repository.
