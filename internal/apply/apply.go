@@ -62,7 +62,8 @@ type Keeper interface {
 	// RepairPoint looks at every stored byte a point needs and replaces what is damaged or missing from a good copy. With from
 	// nil, or where that cannot help, what is damaged is set aside, so that the next backup stores its content again.
 	RepairPoint(ctx context.Context, from Repository, c PointCopy, progress func(bytes int64)) (Repaired, error)
-	// Prune condemns packs that nothing needs and deletes those that were condemned for at least the grace.
+	// Prune condemns packs that nothing needs and deletes those that were condemned for at least the grace. ErrBusy says that
+	// somebody else prunes the store already.
 	Prune(ctx context.Context, grace time.Duration) (Pruned, error)
 }
 
@@ -305,6 +306,9 @@ func mergeContexts(ctx, other context.Context) (context.Context, func()) {
 	stop := context.AfterFunc(other, func() { cancel(context.Cause(other)) })
 	return merged, func() { stop(); cancel(nil) }
 }
+
+// ErrBusy says that somebody else is doing what was asked for.
+var ErrBusy = errors.New("somebody else is at it")
 
 // errInterrupted marks an action that was given up because the run was told to stop.
 var errInterrupted = errors.New("interrupted")

@@ -2,6 +2,7 @@ package apply
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -94,6 +95,9 @@ func (w *walker) prune(ctx context.Context, a plan.Action) (result, error) {
 		return result{}, err
 	}
 	pruned, err := repository.Prune(ctx, w.Policy.Stores[a.Store].Grace())
+	if errors.Is(err, ErrBusy) {
+		return result{skipped: err.Error()}, nil // what it leaves is for the next plan
+	}
 	if err != nil {
 		return result{}, fmt.Errorf("prune %s: %w", a.Store, err)
 	}

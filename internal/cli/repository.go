@@ -205,6 +205,10 @@ func (r *repository) RepairPoint(ctx context.Context, from apply.Repository, c a
 // Prune implements apply.Repository.
 func (r *repository) Prune(ctx context.Context, grace time.Duration) (apply.Pruned, error) {
 	p, err := r.Repository.Prune(ctx, repo.PruneOptions{Grace: grace})
+	var busy *repo.LeaseHeldError
+	if errors.As(err, &busy) {
+		err = fmt.Errorf("%w: %w", apply.ErrBusy, err)
+	}
 	return apply.Pruned{
 		Deleted: p.Deleted, DeletedBytes: p.DeletedBytes, Condemned: p.Condemned, CondemnedBytes: p.CondemnedBytes,
 		Bytes: p.Bytes, Objects: p.Objects, DueIn: p.DueIn, Rewritten: p.Rewritten, RewrittenBytes: p.RewrittenBytes,

@@ -131,7 +131,10 @@ func (st *stores) connect(ctx context.Context, address string, readOnly bool) (*
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", address, err)
 	}
-	r, err := repo.Open(ctx, b, repo.OpenOptions{Clock: st.s.Clock, Identities: st.identities, Expect: st.expected(address, store), Who: st.s.holder()})
+	r, err := repo.Open(ctx, b, repo.OpenOptions{
+		Clock: st.s.Clock, Identities: st.identities, Expect: st.expected(address, store), Who: st.s.holder(),
+		Process: processToken(), Gone: processGone,
+	})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s (%s): %w", address, store.URL, err), b.Close())
 	}

@@ -63,6 +63,7 @@ type leaseDocument struct {
 	Kind          string    `json:"kind"` // writer, pruner
 	ID            string    `json:"id"`   // random: tells a lease of ours, whose answer was lost, from somebody else's
 	Who           string    `json:"who"`
+	Process       string    `json:"process,omitempty"`   // names the process on its machine; empty when unknown
 	Started       time.Time `json:"started_at,omitzero"` // when the store first showed it
 	TTL           int64     `json:"ttl_seconds"`
 	Beat          uint64    `json:"beat"`
@@ -196,6 +197,8 @@ func (l *lease) alive(ctx context.Context, older blob.Info) (*LeaseHeldError, er
 	d, err := decodeLease(data)
 	if err != nil {
 		d.Who = "somebody (" + older.Name + " cannot be read)"
+	} else if l.r.ended(d) {
+		return nil, nil
 	}
 	return &LeaseHeldError{Who: d.Who, Since: older.ModTime}, nil
 }
@@ -218,7 +221,7 @@ func pruneNumber(name string) uint64 {
 
 // take creates the lease object and starts its heartbeat.
 func (l *lease) take(ctx context.Context, kind string) error {
-	l.doc = leaseDocument{Kind: kind, ID: randomID(), Who: l.r.who, TTL: int64(l.r.margins.ttl / time.Second)}
+	l.doc = leaseDocument{Kind: kind, ID: randomID(), Who: l.r.who, Process: l.r.process, TTL: int64(l.r.margins.ttl / time.Second)}
 	l.renewed = l.r.clock.Mono()
 	data := l.doc.encode()
 	if err := l.r.bucket.Create(ctx, l.name, data); err != nil {
@@ -356,6 +359,12 @@ func (l *lease) release(ctx context.Context) error {
 	return nil
 }
 
+// ended tells for certain that the process that took a lease is no more: it was killed on this machine. What such a
+// process had sent may still arrive, which is what graces are for; nothing new comes.
+func (r *Repository) ended(d leaseDocument) bool {
+	return r.gone != nil && d.Process != "" && r.gone(d.Process)
+}
+
 // writers returns when the oldest writer that may be alive began, zero when there is none; leases of the dead are removed,
 // so that a writer that only slept notices. now is the store's time.
 func (r *Repository) writers(ctx context.Context, now time.Time) (oldest time.Time, err error) {
@@ -386,6 +395,11 @@ func (r *Repository) writers(ctx context.Context, now time.Time) (oldest time.Ti
 		switch {
 		case err != nil:
 			began = time.Unix(0, 0) // whoever it is, it may have begun at any time
+		case r.ended(d):
+			if err := r.bucket.Delete(ctx, i.Name); err != nil {
+				return time.Time{}, fmt.Errorf("remove a dead writer's lease: %w", err)
+			}
+			continue
 		case !d.Started.IsZero():
 			began = d.Started
 		}

@@ -31,6 +31,8 @@ type Repository struct {
 
 	clock   clock.Clock
 	who     string
+	process string
+	gone    func(process string) bool
 	margins leaseMargins
 
 	document seal.Document // zero without the repository key
@@ -44,10 +46,13 @@ type Repository struct {
 // OpenOptions say with which keys and how to open a repository.
 type OpenOptions struct {
 	Identities  []age.Identity
-	Expect      string      // the id the repository must have; empty accepts any
-	Concurrency int         // workers per operation; 0 means GOMAXPROCS
-	Who         string      // names this process to others, as user@host
-	Clock       clock.Clock // nil: the machine's
+	Expect      string // the id the repository must have; empty accepts any
+	Concurrency int    // workers per operation; 0 means GOMAXPROCS
+	Who         string // names this process to others, as user@host
+	Process     string // names it on this machine; empty when unknown
+	// Gone tells for certain that the process a lease names has ended, so that its lease need not be waited for. nil: never.
+	Gone  func(process string) bool
+	Clock clock.Clock // nil: the machine's
 }
 
 // Open reads the repository's configuration and finds out what the identities allow. Without any matching identity it
@@ -69,7 +74,7 @@ func Open(ctx context.Context, b blob.Bucket, o OpenOptions) (*Repository, error
 	if o.Expect != "" && o.Expect != config.ID {
 		return nil, &WrongRepositoryError{Want: o.Expect, Got: config.ID}
 	}
-	r := &Repository{bucket: b, config: config, concurrency: o.Concurrency, who: o.Who, clock: o.Clock, margins: defaultMargins}
+	r := &Repository{bucket: b, config: config, concurrency: o.Concurrency, who: o.Who, process: o.Process, gone: o.Gone, clock: o.Clock, margins: defaultMargins}
 	if r.clock == nil {
 		r.clock = clock.Real()
 	}
