@@ -43,7 +43,7 @@ var Rules = []Rule{
 	{"executors", []string{"policy"}},
 	{"executors/executortest", []string{"executors", "policy"}},
 	{"executors/postgres/archive", nil}, // what a dump's bytes mean; no server, no policy
-	{"executors/scratch", nil}, // folders that leave nothing behind
+	{"executors/scratch", nil},          // folders that leave nothing behind
 	{"executors/...", []string{"executors", "executors/postgres/archive", "executors/scratch", "policy", "internal/diag"}},
 
 	{"internal/repo/...", []string{"internal/repo/...", "internal/blob", "internal/clock"}},

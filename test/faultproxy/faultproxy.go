@@ -36,7 +36,7 @@ type Fault struct {
 	CutRequest bool          // the connection breaks in the middle of the request's body
 	CutAnswer  bool          // the connection breaks in the middle of the answer's body
 	Truncate   bool          // the answer ends in the middle, and its length says so: all is well but the checksum
-	DropTail   bool          // the second half of the request's body never reaches the server, and its length says so
+	Garble     bool          // the second half of the request's body reaches the server as zeros
 }
 
 type armed struct {
@@ -143,10 +143,10 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case f.CutRequest:
 		_, _ = io.CopyN(io.Discard, r.Body, r.ContentLength/2)
 		panic(http.ErrAbortHandler)
-	case f.DropTail:
+	case f.Garble:
 		body, _ := io.ReadAll(r.Body)
-		half := body[:len(body)/2]
-		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(half)), int64(len(half))
+		clear(body[len(body)/2:])
+		r.Body = io.NopCloser(bytes.NewReader(body))
 		p.forward.ServeHTTP(w, r)
 	default:
 		p.spoil(w, r, f)

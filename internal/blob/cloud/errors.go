@@ -188,12 +188,20 @@ func retryAfter(err error) time.Duration {
 	return time.Duration(seconds) * time.Second
 }
 
+// spoilt are the services' names for an upload that did not arrive as it was sent, or not in time.
+var spoilt = map[string]bool{
+	"BadDigest": true, "IncompleteBody": true, "XAmzContentSHA256Mismatch": true, "XAmzContentChecksumMismatch": true, "RequestTimeout": true,
+	"Md5Mismatch": true, // Azure
+}
+
 // transient tells whether the error may go away by itself.
 func transient(err error) bool {
 	if blob.IsRetryable(err) {
 		return true
 	}
 	switch status := httpStatus(err); {
+	case status == http.StatusBadRequest && spoilt[errorCode(err)]:
+		return true
 	case status == http.StatusConflict: // two conditional writes met; the service asks to repeat
 		return true
 	case status == http.StatusRequestTimeout, status == http.StatusTooManyRequests:

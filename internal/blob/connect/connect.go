@@ -41,23 +41,26 @@ func Open(ctx context.Context, rawURL string, o Options) (blob.Bucket, error) {
 	if err != nil {
 		return nil, err
 	}
-	var b blob.Bucket
+	b, err := retry.Open(ctx, func() (blob.Bucket, error) { return openOnce(ctx, u, o) })
+	if err != nil {
+		return nil, err
+	}
+	if o.ReadOnly {
+		return readonly.New(b), nil
+	}
+	return b, nil
+}
+
+func openOnce(ctx context.Context, u *url.URL, o Options) (b blob.Bucket, err error) {
 	if u.Scheme == "file" {
 		b, err = openFolder(u, o)
 	} else {
 		b, err = cloud.Open(ctx, u)
 	}
-	if err != nil {
-		return nil, err
-	}
-	if o.MaxRate > 0 {
+	if err == nil && o.MaxRate > 0 {
 		b = throttle.New(b, o.MaxRate) // inside of retry: what is sent again counts again
 	}
-	b = retry.New(b)
-	if o.ReadOnly {
-		b = readonly.New(b)
-	}
-	return b, nil
+	return b, err
 }
 
 func openFolder(u *url.URL, o Options) (blob.Bucket, error) {

@@ -37,6 +37,15 @@ var _ interface {
 // New wraps inner. Closing the result closes inner.
 func New(inner blob.Bucket) *Bucket { return &Bucket{inner: inner} }
 
+// Open opens a bucket by f, trying again like the bucket's own operations, and wraps it.
+func Open(ctx context.Context, f func() (blob.Bucket, error)) (*Bucket, error) {
+	inner, err := value(ctx, f)
+	if err != nil {
+		return nil, err
+	}
+	return New(inner), nil
+}
+
 // Put tries again as it is: the same bytes replace themselves.
 func (b *Bucket) Put(ctx context.Context, name string, data []byte) error {
 	return do(ctx, func(int) error { return b.inner.Put(ctx, name, data) })
