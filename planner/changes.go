@@ -151,9 +151,7 @@ func (p *planner) consequence(address string, lost []plan.Loss) {
 // Those that share the keys of another come last, for that may have to be made first.
 func (p *planner) initializations() {
 	var sharing []plan.Action
-	stores := sortedKeys(p.in.Desired.Stores)
-	slices.SortStableFunc(stores, func(a, b string) int { return cmp.Compare(len(p.like(a)), len(p.like(b))) }) // whose keys others share comes first
-	for _, address := range stores {
+	for _, address := range sortedKeys(p.in.Desired.Stores) {
 		why := "the store has no repository yet"
 		if applied, found := p.in.Catalog.Objects[address]; found {
 			before := appliedURL(applied)

@@ -219,12 +219,13 @@ func (p *planner) overdueExpiry(w *work, gone []leaver) {
 	if len(gone) == 0 || !k.equal(old) || h.released {
 		return
 	}
-	then := w.points[:0:0]
+	then := p.then[:0]
 	for i := range w.points {
 		if !w.points[i].Finished.After(h.run.Started) {
 			then = append(then, w.points[i])
 		}
 	}
+	p.then = then
 	in := p.in
 	in.Catalog.Points = map[string][]state.RestorePoint{w.address: then}
 	ids := p.rules.expiring(in, w.address, h.run.Started)

@@ -72,6 +72,7 @@ type planner struct {
 	alone      map[string]int      // store address → copies in another repository that were left alone
 	byAddress  map[string]int      // address → index in out.Changes
 	scratch    []state.RestorePoint
+	then       []state.RestorePoint  // buffer of overdueExpiry
 	expiring   map[string]*leaving   // store address → what this plan takes out of it
 	adding     map[string]int64      // store address → stored bytes that this plan may add
 	damaged    map[damagedKey]string // copies that a refresh saw damaged

@@ -27,13 +27,17 @@ func (c Copy) Damaged() bool { return len(c.Proofs) > 0 && !c.Verified() }
 // Broken tells whether stored bytes of the copy are known to be damaged: the newest proof failed, and it was not one that
 // failed only when it was restored (level restore), where nothing stored was damaged.
 func (c Copy) Broken() bool {
-	stored := Copy{}
-	for _, p := range c.Proofs {
-		if p.OK || p.Level != "restore" {
-			stored.Proofs = append(stored.Proofs, p)
+	var newest *Proof // catalogs hold millions of proofs: nothing is copied
+	for i := range c.Proofs {
+		p := &c.Proofs[i]
+		if !p.OK && p.Level == "restore" {
+			continue
+		}
+		if newest == nil || p.At.After(newest.At) || p.At.Equal(newest.At) && !p.OK {
+			newest = p
 		}
 	}
-	return stored.Damaged()
+	return newest != nil && !newest.OK
 }
 
 // Sound returns the first copy that is not damaged, preferring verified ones; ok is false when there is none.
