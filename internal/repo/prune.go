@@ -58,6 +58,8 @@ func (r *Repository) Prune(ctx context.Context, o PruneOptions) (PruneReport, er
 	err = p.run(held.ctx)
 	if cause := context.Cause(held.ctx); err != nil && cause != nil {
 		err = errors.Join(cause, err)
+	} else if err != nil && !errors.Is(err, ErrLeaseLost) && errors.Is(held.counts(ctx), ErrLeaseLost) {
+		err = errors.Join(ErrLeaseLost, err) // it slept: what failed may be what others did meanwhile
 	}
 	return p.report, errors.Join(err, held.release(ctx))
 }
