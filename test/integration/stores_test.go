@@ -65,15 +65,18 @@ func TestMainJobInBuckets(t *testing.T) {
 		}
 		return raw
 	}
-	for name, bucket := range map[string]string{
-		"S3": amazon.URL, "S3 with versions": guarded(false), "S3 with object lock": guarded(true), "Google": google.URL, "Azure": azure.URL,
-	} {
+	locked := guarded(true)
+	buckets := map[string]string{"S3 with object lock": locked, "Google": google.URL, "Azure": azure.URL}
+	if os.Getenv("HOLDFAST_LONG") != "" { // the faults go through a plain bucket in any case
+		buckets["S3"], buckets["S3 with versions"] = amazon.URL, guarded(false)
+	}
+	for name, bucket := range buckets {
 		t.Run(name, func(t *testing.T) { mainJob(t, bucket, database) })
 	}
 
 	// Under object lock nothing is gone: what holdfast deletes or replaces stays as a version.
 	t.Run("versions stay", func(t *testing.T) {
-		out, err := amazon.Client().ListObjectVersions(t.Context(), &s3.ListObjectVersionsInput{Bucket: new("bucket-3")})
+		out, err := amazon.Client().ListObjectVersions(t.Context(), &s3.ListObjectVersionsInput{Bucket: new(s3server.BucketOf(locked))})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -159,7 +162,7 @@ func TestThousandObjects(t *testing.T) {
 		t.Errorf("%d points", n)
 	}
 	objects := 0
-	pages := s3.NewListObjectsV2Paginator(server.Client(), &s3.ListObjectsV2Input{Bucket: new("bucket-1")})
+	pages := s3.NewListObjectsV2Paginator(server.Client(), &s3.ListObjectsV2Input{Bucket: new(s3server.BucketOf(server.URL))})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(t.Context())
 		if err != nil {

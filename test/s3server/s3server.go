@@ -116,6 +116,12 @@ func Below(storeURL, prefix string) string {
 	return strings.Replace(storeURL, "?", "/"+prefix+"?", 1)
 }
 
+// BucketOf returns the name of the bucket of a store URL.
+func BucketOf(storeURL string) string {
+	name, _, _ := strings.Cut(strings.TrimPrefix(storeURL, "s3://"), "?")
+	return name
+}
+
 // Through returns the URL of the same store behind another address of the server, such as that of a proxy.
 func (s *Server) Through(storeURL, endpoint string) string {
 	return strings.Replace(storeURL, url.QueryEscape(s.Endpoint), url.QueryEscape(endpoint), 1)
