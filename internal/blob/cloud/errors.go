@@ -19,6 +19,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/bloberror"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"gocloud.dev/gcerrors"
+	"golang.org/x/oauth2"
 	"google.golang.org/api/googleapi"
 
 	"github.com/holdfast-io/holdfast/internal/blob"
@@ -98,7 +99,8 @@ func kindOf(op string, err error) error {
 			return blob.ErrExists
 		}
 	}
-	if noCredentials(err) {
+	var noToken *oauth2.RetrieveError
+	if errors.As(err, &noToken) && noToken.Response != nil && noToken.Response.StatusCode < 500 || noCredentials(err) {
 		return blob.ErrDenied
 	}
 	return nil
@@ -119,7 +121,7 @@ func advice(err error) string {
 		return "the credentials have expired or are not valid any more: renew them and run this again"
 	case code == "RequestTimeTooSkewed", code == "RequestExpired":
 		return "the clock of this host differs too much from the service's: set it right and run this again"
-	case code == "InvalidAccessKeyId", code == "SignatureDoesNotMatch", code == "AuthenticationFailed":
+	case code == "InvalidAccessKeyId", code == "SignatureDoesNotMatch", code == "AuthenticationFailed", code == "AuthorizationFailure":
 		return "the service does not accept these credentials: check what this host is given (docs/stores.md, Credentials)"
 	case noCredentials(err):
 		return "no credentials were found (docs/stores.md, Credentials)"
