@@ -492,3 +492,80 @@ func openBucket(t testing.TB, b *blobtest.Faulty, ids ...age.Identity) *repo.Rep
 	}
 	return r
 }
+
+// Copies go on while the destination is pruned again and again, with points that expire there: whatever was published is whole.
+func TestCopyBesidePrune(t *testing.T) {
+	k, host := classic(t), classic(t)
+	primary, b := newMemory(), newMemory()
+	o := repo.InitOptions{Recipients: []string{k.public}, Writers: []string{host.public}}
+	initRepo(t, primary, o)
+	want := map[string][]file{}
+	for i := range 12 {
+		id := fmt.Sprint("p", i)
+		want[id] = []file{{"common", random(uint64(i%3), 300_000), fmt.Sprint(i % 3)}, {"own", random(uint64(100+i), 100_000), id}}
+		backup(t, open(t, primary, k.id), id, want[id])
+	}
+	o.Like = open(t, primary)
+	initRepo(t, b, o)
+	stop, pruned := make(chan struct{}), make(chan error, 1)
+	var prunes int
+	go func() {
+		r := open(t, b, host.id) // it moves no chunks to other packs, which readers without a grace could stumble over
+		for {
+			select {
+			case <-stop:
+				pruned <- nil
+				return
+			default:
+			}
+			if _, err := r.Prune(context.Background(), repo.PruneOptions{}); errors.Is(err, repo.ErrLeaseLost) {
+				continue // a copy acquitted what it was about to delete, and it stopped
+			} else if err != nil {
+				pruned <- err
+				return
+			}
+			prunes++
+		}
+	}()
+	stoodBack, copied := 0, 0
+	copier := repo.NewCopier(open(t, b, k.id), open(t, primary, k.id))
+	for round := range 4 {
+		for i := range 12 {
+			id := fmt.Sprint("p", i)
+			var held *repo.LeaseHeldError
+			_, err := copier.Copy(t.Context(), address, id, repo.CopyOptions{})
+			switch {
+			case errors.As(err, &held):
+				stoodBack++
+				continue
+			case err != nil:
+				t.Fatalf("round %d, %s: %v", round, id, err)
+			}
+			copied++
+			wantRestored(t, open(t, b, k.id), id, want[id])
+			if (i+round)%3 == 0 {
+				if err := open(t, b).DeletePoint(t.Context(), address, id); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	close(stop)
+	if err := <-pruned; err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d copies, %d stood back, %d prunes", copied, stoodBack, prunes)
+	if copied < 12 || prunes < 2 {
+		t.Errorf("%d copies, %d prunes prove nothing", copied, prunes)
+	}
+	refs, err := open(t, b).Points(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, ref := range refs {
+		if ref.Manifest {
+			wantRestored(t, open(t, b, k.id), ref.ID, want[ref.ID])
+		}
+	}
+	wantSound(t, b, k.id)
+}

@@ -310,6 +310,18 @@ func TestSetAsideWithoutAReadingKey(t *testing.T) {
 	wantRestored(t, open(t, b, s.owner.id), "p2", s.two)
 }
 
+// hostsKey names the key object of the host that cannot read.
+func (s shared) hostsKey(t testing.TB) string {
+	t.Helper()
+	for _, name := range s.primary.names("keys/") {
+		if !open(t, withoutObject(s.primary, name), s.host.id).CanWrite() {
+			return name
+		}
+	}
+	t.Fatal("the host has no key object")
+	return ""
+}
+
 // spoil flips a byte that p1 needs and p2 does not, in a pack that both need.
 func (s shared) spoil(t testing.TB, b *memory) string {
 	t.Helper()
@@ -388,7 +400,7 @@ func TestCrashOfRepair(t *testing.T) {
 	s := newShared(t)
 	summary, document := s.primary.names("points/")[1], s.primary.names("points/")[0]
 	for source, from := range map[string]*memory{"family": s.like, "other keys": s.anew, "none": nil} {
-		for what, names := range map[string][]string{"packs": s.primary.names("packs/"), "index": s.primary.names("index/"), "summary": {summary}, "manifest": {document}} {
+		for what, names := range map[string][]string{"packs": s.primary.names("packs/"), "index": s.primary.names("index/"), "summary": {summary}, "manifest": {document}, "key": {s.hostsKey(t)}} {
 			t.Run(source+"/"+what, func(t *testing.T) {
 				damaged := s.primary.clone()
 				for _, name := range names {
@@ -413,8 +425,14 @@ func TestCrashOfRepair(t *testing.T) {
 					}
 					c := after(s.checks["p1"], report)
 					if err != nil { // the catalog did not hear of it
+						for _, lease := range b.names("leases/") { // which the dead process held, and which end by themselves
+							delete(b.objects, lease)
+						}
 						report = repair(t, open(t, b, s.owner.id), good, s.checks["p1"])
 						c = after(s.checks["p1"], report)
+					}
+					if !open(t, b, s.host.id).CanWrite() {
+						t.Errorf("after %d writes and a repair the host cannot write", n)
 					}
 					if from != nil {
 						wantWholePoint(t, open(t, b, s.owner.id), c)

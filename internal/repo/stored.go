@@ -122,10 +122,17 @@ func (r *Repository) claim(ctx context.Context, held *lease, packs []index.PackI
 	if len(doomed) == 0 {
 		return nil
 	}
+	if err := r.noPruner(ctx, held); err != nil {
+		return err
+	}
 	if err := r.acquit(ctx, doomed); err != nil {
 		return err
 	}
-	// A pruner that begins from now on sees no marks. One that began before may have seen them.
+	return r.noPruner(ctx, held) // one that begins from now on sees no marks; one that began before may have seen them
+}
+
+// noPruner tells of a pruner that may be at work.
+func (r *Repository) noPruner(ctx context.Context, held *lease) error {
 	newest, err := r.newestPruner(ctx)
 	if err != nil || newest.Name == "" {
 		return err
