@@ -121,16 +121,33 @@ type fakeStore struct {
 	points    map[string]apply.Found
 	deleteErr error
 	commitErr error
+	pruneErr  error
 	damage    []apply.Damage
+
+	name    string // of a further store; empty for the first
+	openErr error
+	others  map[string]*fakeStore
+	repairs apply.Repaired
 }
 
 func (s *fakeStore) Initialize(context.Context, string, string) (string, error) {
 	return "repo", nil
 }
 
-func (s *fakeStore) Open(context.Context, string) (apply.Repository, error) { return s, nil }
-func (s *fakeStore) ID() string                                             { return "repo" }
-func (s *fakeStore) CanRead() bool                                          { return false }
+func (s *fakeStore) Open(_ context.Context, address string) (apply.Repository, error) {
+	if other := s.others[address]; other != nil {
+		if other.openErr != nil {
+			s.tell("%s is down", address)
+			return nil, other.openErr
+		}
+		return other, nil
+	}
+	return s, nil
+}
+
+func (s *fakeStore) ID() string    { return "repo" + s.name }
+func (s *fakeStore) CanRead() bool { return false }
+
 func (s *fakeStore) Supply(context.Context, string, string) (executors.Supply, error) {
 	return nil, errors.New("unused")
 }
@@ -153,9 +170,20 @@ func (s *fakeStore) VerifyRead(context.Context, string, string, func(int64)) (ap
 	return apply.Checked{}, errors.New("unused")
 }
 
+// where tells what is not usual: another store, another address.
+func (s *fakeStore) where(address string) (where string) {
+	if s.name != "" {
+		where += " in " + s.name
+	}
+	if address != "backup.a" && address != "backup.b" {
+		where += " as " + address
+	}
+	return where
+}
+
 func (s *fakeStore) DeletePoint(_ context.Context, address, point string) error {
 	listed := slices.Contains(s.world.points(address), point)
-	s.tell("delete %s (in catalog: %v)", point, listed)
+	s.tell("delete %s%s (in catalog: %v)", point, s.where(address), listed)
 	if s.deleteErr == nil {
 		delete(s.points, address+"/"+point)
 	}

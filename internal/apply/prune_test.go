@@ -15,7 +15,7 @@ import (
 
 func (s *fakeStore) Prune(context.Context, time.Duration) (apply.Pruned, error) {
 	s.tell("prune")
-	return apply.Pruned{}, nil
+	return apply.Pruned{}, s.pruneErr
 }
 
 // TestPruneComesLastWhateverFails: it stands anywhere in the plan, runs when all else has ended, and a failed expiry does not
