@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -70,19 +71,25 @@ func (r *Repository) loadIndex(ctx context.Context, without map[index.PackID]tim
 // indexRounds is how often indexes are listed at most. One prune replaces each index once; what is missed costs time only.
 const indexRounds = 3
 
-// newIndexes lists the index objects that are not in seen, and puts them there.
+// newIndexes lists the index objects that are not in seen, and puts them there. The newest come first: a chunk that is in
+// several packs is read from the one that was stored last, which is sealed to today's recipients.
 func (r *Repository) newIndexes(ctx context.Context, seen map[string]bool) (names []string, err error) {
+	var found []blob.Info
 	err = r.bucket.List(ctx, indexPrefix, func(i blob.Info) error {
 		if !seen[i.Name] {
 			seen[i.Name] = true
-			names = append(names, i.Name)
+			found = append(found, i)
 		}
 		return nil
 	})
+	slices.SortStableFunc(found, func(a, b blob.Info) int { return b.ModTime.Compare(a.ModTime) })
+	for _, i := range found {
+		names = append(names, i.Name)
+	}
 	return names, err
 }
 
-// readIndexes adds what index objects list to out; vanished tells whether one was deleted meanwhile.
+// readIndexes adds what index objects list to out, in the order of names; vanished tells whether one was deleted meanwhile.
 func (r *Repository) readIndexes(ctx context.Context, names []string, without map[index.PackID]time.Time, out *loaded) (vanished bool, err error) {
 	add := func(p index.Pack) error {
 		_, condemned := without[p.ID]
@@ -97,13 +104,19 @@ func (r *Repository) readIndexes(ctx context.Context, names []string, without ma
 		return nil
 	}
 	var mu sync.Mutex
+	next, turn := 0, sync.NewCond(&mu)
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(max(4, r.concurrency))
-	for _, name := range names {
+	for i, name := range names {
 		g.Go(func() error {
 			plain, err := r.readIndex(gctx, name)
 			mu.Lock()
 			defer mu.Unlock()
+			for next != i { // those before were begun before
+				turn.Wait()
+			}
+			next++
+			turn.Broadcast()
 			if err == nil && plain == nil {
 				vanished = true
 				return nil
