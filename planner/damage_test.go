@@ -34,15 +34,23 @@ func TestRepair(t *testing.T) {
 		want, drifts []string
 	}{
 		{
-			"from the good copy", 10, map[string]string{"store.primary": "stored"}, false,
-			[]string{"repair backup.app " + newest + " store.primary from store.offsite"}, []string{"backup.app copy_damaged (mended)"},
+			"from the good copy", 10,
+			map[string]string{"store.primary": "stored"},
+			false,
+			[]string{"repair backup.app " + newest + " store.primary from store.offsite"},
+			[]string{"backup.app copy_damaged (mended)"},
 		},
 		{
-			"the further copy", 10, map[string]string{"store.offsite": "stored"}, false,
-			[]string{"repair backup.app " + newest + " store.offsite from store.primary"}, []string{"backup.app copy_damaged (mended)"},
+			"the further copy", 10,
+			map[string]string{"store.offsite": "stored"},
+			false,
+			[]string{"repair backup.app " + newest + " store.offsite from store.primary"},
+			[]string{"backup.app copy_damaged (mended)"},
 		},
 		{
-			"no good copy: set aside, then a new backup", 10, map[string]string{"store.primary": "stored", "store.offsite": "stored"}, false,
+			"no good copy: set aside, then a new backup", 10,
+			map[string]string{"store.primary": "stored", "store.offsite": "stored"},
+			false,
 			[]string{
 				"repair backup.app " + newest + " store.primary", "repair backup.app " + newest + " store.offsite",
 				"back up backup.app after repair backup.app " + newest + " store.primary", "verify backup.app after back up backup.app",
@@ -151,12 +159,21 @@ func TestObservedDamage(t *testing.T) {
 		{"an object that nothing needs", func(s *planner.ObservedStore) {
 			s.Damage = []planner.ObservedDamage{{Object: "packs/12", Problem: "missing"}}
 		}, nil, []string{"store.offsite object_damaged"}},
-		{"a manifest", func(s *planner.ObservedStore) { s.Points = s.Points[:9] },
-			[]string{"repair backup.app " + newest + " store.offsite: damaged"}, []string{"backup.app point_missing (mended)"}},
-		{"a summary", func(s *planner.ObservedStore) { s.Points[9].Summary = false },
-			[]string{"repair backup.app " + newest + " store.offsite: damaged"}, []string{"backup.app copy_damaged (mended)"}},
-		{"another repository tells nothing of points", func(s *planner.ObservedStore) { s.Repository, s.Points = "r9", nil },
-			nil, []string{"store.offsite store_swapped"}},
+		{
+			"a manifest", func(s *planner.ObservedStore) { s.Points = s.Points[:9] },
+			[]string{"repair backup.app " + newest + " store.offsite: damaged"},
+			[]string{"backup.app point_missing (mended)"},
+		},
+		{
+			"a summary", func(s *planner.ObservedStore) { s.Points[9].Summary = false },
+			[]string{"repair backup.app " + newest + " store.offsite: damaged"},
+			[]string{"backup.app copy_damaged (mended)"},
+		},
+		{
+			"another repository tells nothing of points", func(s *planner.ObservedStore) { s.Repository, s.Points = "r9", nil },
+			nil,
+			[]string{"store.offsite store_swapped"},
+		},
 		{"an unmanaged point", func(s *planner.ObservedStore) {
 			s.Points = append(s.Points, planner.ObservedPoint{Address: "backup.app", ID: "20260101T000000Z-zzzzzz"})
 		}, nil, []string{"backup.app point_unmanaged"}},
@@ -199,11 +216,14 @@ func TestRehearsal(t *testing.T) {
 		{"not long ago", func(in *planner.Input) { rehearsed(in, 8, "2026-11-21 02:00", true) }, nil, nil},
 		{"too long ago", func(in *planner.Input) { rehearsed(in, 3, "2026-11-15 01:00", true) }, []string{newest}, nil},
 		{"failed", func(in *planner.Input) { rehearsed(in, 9, "2026-11-22 01:30", false) }, []string{newest}, []string{"backup.app rehearsal_old (mended)"}},
-		{"the newest point is damaged", func(in *planner.Input) {
-			fail(*in, 9, "store.primary", "stored")
-			fail(*in, 9, "store.offsite", "stored")
+		{
+			"the newest point is damaged", func(in *planner.Input) {
+				fail(*in, 9, "store.primary", "stored")
+				fail(*in, 9, "store.offsite", "stored")
+			},
+			nil,
+			[]string{"backup.app copy_damaged", "backup.app copy_damaged"},
 		},
-			nil, []string{"backup.app copy_damaged", "backup.app copy_damaged"}},
 		{"no key", func(in *planner.Input) { in.Sealed = map[string]bool{"store.primary": true} }, nil, []string{"backup.app rehearsal_old"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -68,11 +68,14 @@ func TestDrift(t *testing.T) {
 		{"nothing", func(*planner.Input) {}, nil, ""},
 		{"a healthy world", see(func(*planner.ObservedStore) {}), nil, ""},
 		{"what is due is none", func(in *planner.Input) { in.Now = at("2026-11-23 02:00") }, nil, ""},
-		{"a slot before the one due", func(in *planner.Input) {
-			in.Now = at("2026-11-24 01:20")
-			in.Catalog.Points["backup.app"][9].Time = at("2026-11-22 14:00")
+		{
+			"a slot before the one due", func(in *planner.Input) {
+				in.Now = at("2026-11-24 01:20")
+				in.Catalog.Points["backup.app"][9].Time = at("2026-11-22 14:00")
+			},
+			[]string{"backup.app slot_missed (mended)"},
+			"slot 2026-11-23 01:15 UTC passed without a restore point",
 		},
-			[]string{"backup.app slot_missed (mended)"}, "slot 2026-11-23 01:15 UTC passed without a restore point"},
 		{"slots of a schedule that was not in force", func(in *planner.Input) {
 			in.Desired = with(in.Desired, editBackup("backup.app", func(b *policy.Backup) { b.Schedule.Cron = "*/10 * * * *" }))
 		}, nil, ""},
@@ -150,8 +153,11 @@ func TestDrift(t *testing.T) {
 		{"a source that does not answer", source(planner.ObservedSource{Err: "connection refused"}), []string{"source.postgres.app source_unreachable"}, "refused"},
 		{"another server", source(planner.ObservedSource{Identity: "7300", Version: "17.2"}), []string{"source.postgres.app source_identity"}, "7300"},
 		{"another major version", source(planner.ObservedSource{Identity: "7201", Version: "18.0"}), []string{"source.postgres.app source_version"}, "18.0"},
-		{"a database that no backup covers", source(planner.ObservedSource{Identity: "7201", Version: "17.2", Names: []string{"app", "billing"}}),
-			[]string{"source.postgres.app not_covered"}, `no backup covers "billing"`},
+		{
+			"a database that no backup covers", source(planner.ObservedSource{Identity: "7201", Version: "17.2", Names: []string{"app", "billing"}}),
+			[]string{"source.postgres.app not_covered"},
+			`no backup covers "billing"`,
+		},
 		{"a pattern covers it", func(in *planner.Input) {
 			source(planner.ObservedSource{Identity: "7201", Version: "17.2", Names: []string{"app", "bill_ing"}})(in)
 			in.Desired = with(in.Desired, editBackup("backup.app", func(b *policy.Backup) { b.Logical = &policy.Logical{Databases: []string{"app", "bill*"}} }))

@@ -169,8 +169,10 @@ var goldens = []struct {
 		for i := range 14 {
 			s.Unknown = append(s.Unknown, fmt.Sprintf("old/%02d", i))
 		}
-		in.Observed = planner.Observed{Mode: "list", Stores: map[string]planner.ObservedStore{"store.offsite": s, "store.primary": {Err: "no route to host"}},
-			Sources: map[string]planner.ObservedSource{"source.postgres.app": {Version: "17.2", Names: []string{"app", "billing"}}}}
+		in.Observed = planner.Observed{
+			Mode: "list", Stores: map[string]planner.ObservedStore{"store.offsite": s, "store.primary": {Err: "no route to host"}},
+			Sources: map[string]planner.ObservedSource{"source.postgres.app": {Version: "17.2", Names: []string{"app", "billing"}}},
+		}
 		return in
 	}},
 }

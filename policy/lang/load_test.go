@@ -205,8 +205,10 @@ func TestLoadEverything(t *testing.T) {
 			`backup.tenant["us"]`: tenant("us"),
 		},
 		Moved: []policy.Moved{
-			{From: "backup.older", To: "backup.app"}, {From: "backup.old", To: "backup.app"},
-			{From: `backup.folder["eu"]`, To: `backup.tenant["eu"]`}, {From: `backup.folder["us"]`, To: `backup.tenant["us"]`},
+			{From: "backup.older", To: "backup.app"},
+			{From: "backup.old", To: "backup.app"},
+			{From: `backup.folder["eu"]`, To: `backup.tenant["eu"]`},
+			{From: `backup.folder["us"]`, To: `backup.tenant["us"]`},
 		},
 		Removed: []policy.Removed{{From: "backup.legacy", Destroy: true}, {From: `backup.folder["asia"]`}},
 		Checks: []policy.HouseCheck{
