@@ -189,6 +189,9 @@ func (s *session) noteVerified(ref copyRef, note string) {
 func damageOf(err error, c apply.Checked) []apply.Damage {
 	var damaged *apply.DamagedError
 	if errors.As(err, &damaged) {
+		if damaged.Rehearsed {
+			return nil
+		}
 		return damaged.Damage
 	}
 	return c.Damage
@@ -323,9 +326,13 @@ func countedCopies(done []verified) string {
 }
 
 func (s *session) showVerified(done []verified, damage []apply.Damage) error {
-	bad := 0
+	bad, rehearsed := 0, 0
 	for _, v := range done {
-		if !v.OK {
+		switch {
+		case v.OK:
+		case v.Level == string(policy.VerifyRestore): // nothing stored is damaged
+			rehearsed++
+		default:
 			bad++
 		}
 	}
@@ -333,7 +340,7 @@ func (s *session) showVerified(done []verified, damage []apply.Damage) error {
 		if done == nil {
 			done = []verified{}
 		}
-		if err := s.out.Document(map[string]any{"format_version": "1.0", "ok": bad == 0 && len(damage) == 0, "verified": done, "damage": damage}); err != nil {
+		if err := s.out.Document(map[string]any{"format_version": "1.0", "ok": bad+rehearsed == 0 && len(damage) == 0, "verified": done, "damage": damage}); err != nil {
 			return err
 		}
 	} else {
@@ -343,7 +350,15 @@ func (s *session) showVerified(done []verified, damage []apply.Damage) error {
 				fmt.Fprintf(s.out, "  needed by %s\n", p)
 			}
 		}
-		fmt.Fprintf(s.out, "%d of %d %s verified.\n", len(done)-bad, len(done), countedCopies(done))
+		for _, v := range done {
+			if !v.OK && v.Level == string(policy.VerifyRestore) {
+				fmt.Fprintf(s.out, "%s %s in %s: %s\n", s.out.Red("does not restore:"), v.Point, v.Store, v.Error)
+			}
+		}
+		fmt.Fprintf(s.out, "%d of %d %s verified.\n", len(done)-bad-rehearsed, len(done), countedCopies(done))
+	}
+	if rehearsed > 0 && bad == 0 && len(damage) == 0 {
+		return exit(codeError, fmt.Errorf("%d %s not restore as the policy's checks expect; nothing stored is damaged", rehearsed, plural(rehearsed, "copy does", "copies do")))
 	}
 	if bad > 0 || len(damage) > 0 {
 		return exit(codeError, fmt.Errorf("%d %s damaged, %d %s affected; the next apply repairs what it can (`holdfast plan` says what)", len(damage), plural(len(damage), "object is", "objects are"), bad, plural(bad, "copy is", "copies are")))
