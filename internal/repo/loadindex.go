@@ -109,7 +109,7 @@ func (r *Repository) readIndexes(ctx context.Context, names []string, without ma
 	g.SetLimit(max(4, r.concurrency))
 	for i, name := range names {
 		g.Go(func() error {
-			plain, err := r.readIndex(gctx, name)
+			plain, err := r.knownIndex(gctx, name)
 			mu.Lock()
 			defer mu.Unlock()
 			for next != i { // those before were begun before
@@ -134,6 +134,43 @@ func (r *Repository) readIndexes(ctx context.Context, names []string, without ma
 	}
 	err = g.Wait()
 	return vanished, err
+}
+
+// maxKnown bounds the tables that are kept in memory, in bytes.
+const maxKnown = 64 << 20
+
+// known keeps the tables of index objects. They never change: their name is the hash of their bytes. Without it each of
+// many backups in one run would read again what those before it had read.
+type known struct {
+	mu     sync.Mutex
+	tables map[string][]byte
+	size   int
+}
+
+// knownIndex is readIndex from memory where it can be. Not for those who want to know whether the store still has the
+// object as it was.
+func (r *Repository) knownIndex(ctx context.Context, name string) ([]byte, error) {
+	k := r.known
+	k.mu.Lock()
+	plain, ok := k.tables[name]
+	k.mu.Unlock()
+	if ok {
+		return plain, nil
+	}
+	plain, err := r.readIndex(ctx, name)
+	if err != nil || plain == nil {
+		return plain, err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.size += len(plain); k.size > maxKnown {
+		k.tables, k.size = nil, len(plain) // begin anew rather than choose
+	}
+	if k.tables == nil {
+		k.tables = map[string][]byte{}
+	}
+	k.tables[name] = plain
+	return plain, nil
 }
 
 // readIndex returns the plain table of an index object, after checking that it hashes to its name.

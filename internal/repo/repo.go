@@ -41,6 +41,8 @@ type Repository struct {
 	meta     seal.Sealer   // index, summaries, hints; zero without the repository key
 	canRead  bool
 	keyErr   error
+
+	known *known
 }
 
 // OpenOptions say with which keys and how to open a repository.
@@ -74,7 +76,7 @@ func Open(ctx context.Context, b blob.Bucket, o OpenOptions) (*Repository, error
 	if o.Expect != "" && o.Expect != config.ID {
 		return nil, &WrongRepositoryError{Want: o.Expect, Got: config.ID}
 	}
-	r := &Repository{bucket: b, config: config, concurrency: o.Concurrency, who: o.Who, process: o.Process, gone: o.Gone, clock: o.Clock, margins: defaultMargins}
+	r := &Repository{bucket: b, config: config, concurrency: o.Concurrency, who: o.Who, process: o.Process, gone: o.Gone, clock: o.Clock, margins: defaultMargins, known: &known{}}
 	if r.clock == nil {
 		r.clock = clock.Real()
 	}
