@@ -2,15 +2,19 @@ package connect_test
 
 import (
 	"errors"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/holdfast-io/holdfast/internal/blob"
 	"github.com/holdfast-io/holdfast/internal/blob/connect"
+	"github.com/holdfast-io/holdfast/test/faultproxy"
+	"github.com/holdfast-io/holdfast/test/s3server"
 )
 
 func TestFileURLs(t *testing.T) {
@@ -167,4 +171,33 @@ func TestBadURLs(t *testing.T) {
 	if diff := cmp.Diff(cases, got); diff != "" {
 		t.Errorf("errors (-want +got):\n%s", diff)
 	}
+}
+
+func TestMaxRate(t *testing.T) {
+	b, err := connect.Open(t.Context(), "file://.", connect.Options{Base: t.TempDir(), MaxRate: 1 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	begin := time.Now()
+	if err := b.Put(t.Context(), "x", make([]byte, 400<<10)); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(begin); took < 250*time.Millisecond {
+		t.Errorf("400 KiB at 1 MiB a second took %v", took)
+	}
+}
+
+// A service that is overloaded while its store is opened is asked again.
+func TestOpenTriesAgain(t *testing.T) {
+	s := s3server.Start(t)
+	proxy := faultproxy.Start(t, s.Endpoint)
+	fault := faultproxy.Fault{Status: http.StatusServiceUnavailable, Code: "SlowDown", Times: 4} // the vendor's client asks three times
+	proxy.Set(fault)
+	b, err := connect.Open(t.Context(), s.Through(s.URL, proxy.URL), connect.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	proxy.CheckStruck(t)
 }
