@@ -150,3 +150,22 @@ func TestMethodAndRank(t *testing.T) {
 		t.Errorf("ranks (-want +got):\n%s", diff)
 	}
 }
+
+// FuzzParseBytes: an amount that is accepted is not negative, and a whole number of bytes reads as itself.
+func FuzzParseBytes(f *testing.F) {
+	for _, text := range []string{"500GiB", "1.5 TB", "4096", "", ".", "9e9", "1..2", "99999999999PiB", "-1"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		n, err := policy.ParseBytes(text)
+		if err != nil {
+			return
+		}
+		if n < 0 {
+			t.Fatalf("%q is %d bytes", text, n)
+		}
+		if again, err := policy.ParseBytes(fmt.Sprint(n)); err != nil || n < 1<<53 && again != n {
+			t.Errorf("%q is %d bytes, which reads as %d (%v)", text, n, again, err)
+		}
+	})
+}

