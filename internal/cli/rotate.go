@@ -118,6 +118,9 @@ func (s *session) rotateStore(ctx context.Context, r rotation, reseal bool) erro
 			return fmt.Errorf("rotate the keys of %s: %w", r.store, err)
 		}
 		fmt.Fprintf(s.out, "%s: the key holders are those of the policy.\n", r.store)
+		if len(r.joins) > 0 && !reseal {
+			fmt.Fprintf(s.out, "  New restore points build on what is stored, which is sealed to the recipients of before: who joined needs -reseal to restore them whole.\n")
+		}
 		if len(r.leaves) > 0 && !reseal {
 			fmt.Fprintf(s.out, "  What was stored before stays readable for those who left, where they can reach it: -reseal seals it anew.\n")
 		}
