@@ -140,6 +140,9 @@ func risks(b policy.Backup, points []state.RestorePoint, newest state.RestorePoi
 	if age, rpo := now.Sub(newest.Time), b.Objective.RPO.Std(); rpo > 0 && age > rpo {
 		missing = append(missing, fmt.Sprintf("the newest restore point is %s old; the objective is %s", view.Duration(age), b.Objective.RPO))
 	}
+	if len(newest.Copies) == 0 {
+		missing = append(missing, "the newest restore point is in no store")
+	}
 	for _, store := range b.Stores() {
 		c, there := newest.In(store)
 		switch {
