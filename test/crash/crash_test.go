@@ -63,7 +63,7 @@ backup "data" {
   source    = source.files.data
   store     = store.primary
   retention = retention.last
-  schedule { every = "1h" }
+  schedule { every = "7d" } # no slot falls due while a test runs, but for one moment a week
 }
 `
 
