@@ -143,7 +143,7 @@ func mainJob(t *testing.T, bucket string, database *pgserver.Server) {
 // One apply whose objects are more than a service lists at a time: 250 backups of a file each.
 func TestThousandObjects(t *testing.T) {
 	if os.Getenv("HOLDFAST_LONG") == "" {
-		t.Skip("takes minutes: each of the backups reads the indexes of those before it; HOLDFAST_LONG=1 runs it")
+		t.Skip("takes more than a minute: the verification of each backup reads all indexes; HOLDFAST_LONG=1 runs it")
 	}
 	const backups = 250
 	server := s3server.Start(t)
