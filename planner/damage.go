@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/holdfast-io/holdfast/planner/plan"
+	"github.com/holdfast-io/holdfast/policy"
 	"github.com/holdfast-io/holdfast/state"
 )
 
@@ -71,6 +72,37 @@ func (p *planner) broken(address string, point *state.RestorePoint, c *state.Cop
 	}
 	_, seen := p.damaged[damagedKey{c.Store, point.Stored(address), point.ID}]
 	return seen
+}
+
+// judged is w.after with what a refresh saw damaged as a proof that failed: such a copy takes no sound one's place, and is
+// nothing that others may expire for. What this plan proves after a repair counts.
+func (p *planner) judged(w *work) []state.RestorePoint {
+	if len(p.damaged) == 0 {
+		return w.after
+	}
+	var out []state.RestorePoint
+	for i := range w.after {
+		point := &w.after[i]
+		for j := range point.Copies {
+			c := &point.Copies[j]
+			why, seen := p.damaged[damagedKey{c.Store, point.Stored(w.address), point.ID}]
+			if !seen {
+				continue
+			}
+			if out == nil {
+				out = slices.Clone(w.after)
+			}
+			if &out[i].Copies[0] == &point.Copies[0] {
+				out[i].Copies = slices.Clone(point.Copies)
+			}
+			proofs := slices.DeleteFunc(slices.Clone(c.Proofs), func(q state.Proof) bool { return q.OK && !q.At.Equal(p.now) })
+			out[i].Copies[j].Proofs = append(proofs, state.Proof{Level: string(policy.VerifyStored), At: p.now.Add(-1), Error: why})
+		}
+	}
+	if out == nil {
+		return w.after
+	}
+	return out
 }
 
 // soundCopy returns a copy that can be read from, the one in the backup's own store before others.

@@ -263,3 +263,29 @@ func TestFailingRehearsalDoesNotMultiply(t *testing.T) {
 		t.Errorf("actions (-want +got):\n%s", diff)
 	}
 }
+
+// What a refresh saw damaged takes no sound point's place: neither in the rules nor as the newer verified one.
+func TestObservedDamageKeepsNoPlace(t *testing.T) {
+	in := planner.Input{Desired: ragSet(), Catalog: settled(), Now: at("2026-11-22 02:00")}
+	in.Desired = with(in.Desired, editRetention(func(r *policy.Retention) { *r = policy.Retention{Address: r.Address, Last: 3} }))
+	in.Catalog.Objects = catalogOf(in.Desired, nil).Objects
+	o := in.Catalog.Objects["store.primary"]
+	o.Repository = "r1"
+	in.Catalog.Objects["store.primary"] = o
+	seen := planner.ObservedStore{Repository: "r1"}
+	for address, points := range in.Catalog.Points {
+		for i, p := range points {
+			if address == "backup.app" && i >= 6 && i < 9 { // three of the newer ones are gone from the store
+				continue
+			}
+			seen.Points = append(seen.Points, planner.ObservedPoint{Address: address, ID: p.ID, Summary: true})
+		}
+	}
+	in.Observed = planner.Observed{Mode: "list", Stores: map[string]planner.ObservedStore{"store.primary": seen}}
+	p := mustPlan(t, in)
+	for _, a := range p.Actions {
+		if a.Kind == plan.Expire && (a.Point[:8] == "20261117" || a.Point[:8] == "20261118") {
+			t.Errorf("%s is expired, and it is one of the three newest that are there", a.Point)
+		}
+	}
+}

@@ -27,7 +27,7 @@ func (p *planner) expiringPoints(w *work) (gone []leaver) {
 	if !k.some || paused(w.backup) {
 		return nil
 	}
-	for _, v := range retention.Expiring(w.after, k.retention, p.now, k.loc) {
+	for _, v := range retention.Expiring(p.judged(w), k.retention, p.now, k.loc) {
 		if v.Index < len(w.points) && !p.leftAlone(&w.after[v.Index]) { // the point to be made is older than the rest when the clock went back
 			gone = append(gone, leaver{index: v.Index, why: strings.Join(v.Reasons, ", ")})
 		}
@@ -168,14 +168,14 @@ func (p *planner) consequences(w *work, k keeping) {
 	if !k.some || paused(w.backup) || k.equal(old) || len(w.points) == 0 {
 		return
 	}
-	expired := map[int]bool{} // by the old rule too
+	expired, judged := map[int]bool{}, p.judged(w) // by the old rule too
 	if old.some {
-		for _, v := range retention.Expiring(w.after, old.retention, p.now, old.loc) {
+		for _, v := range retention.Expiring(judged, old.retention, p.now, old.loc) {
 			expired[v.Index] = true
 		}
 	}
 	newly := map[int]bool{}
-	for _, v := range retention.Expiring(w.after, k.retention, p.now, k.loc) {
+	for _, v := range retention.Expiring(judged, k.retention, p.now, k.loc) {
 		if v.Index < len(w.points) {
 			newly[v.Index] = !expired[v.Index]
 		}

@@ -17,7 +17,7 @@ func (p *planner) deletionGuards(w *work, k keeping, gone []leaver) {
 	if len(gone) == 0 {
 		return
 	}
-	newest, verified := verifiedWithout(w.after, gone)
+	newest, verified := verifiedWithout(p.judged(w), gone)
 	_, before := verifiedWithout(w.points, nil)
 	orphans, first := 0, ""
 	for _, l := range gone {

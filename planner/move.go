@@ -15,7 +15,7 @@ import (
 func (p *planner) moves() {
 	copied := false
 	for _, m := range p.in.Desired.Moved {
-		m.To = destination(p.in.Desired.Moved, m.From)
+		m.To = policy.Destination(p.in.Desired.Moved, m.From)
 		_, declared := p.declared[m.To]
 		if _, removed := p.removed(m.To); !declared && !removed || !p.scope.has(m.To) {
 			continue
@@ -40,27 +40,6 @@ func (p *planner) moves() {
 		}
 		p.change(plan.Change{Address: m.To, Kind: plan.Move, From: m.From, Reason: plan.ReasonMoved, Why: why})
 	}
-}
-
-// destination follows moved blocks from an address to the end; empty when none begins there or they run in a circle.
-func destination(moved []policy.Moved, from string) (to string) {
-	at := from
-	for range moved {
-		next := ""
-		for _, m := range moved {
-			if m.From == at {
-				next = m.To
-			}
-		}
-		if next == "" {
-			return to
-		}
-		if next == from {
-			return ""
-		}
-		at, to = next, next
-	}
-	return to
 }
 
 // checkRenames refuses blocks that contradict what is declared.

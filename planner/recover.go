@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/holdfast-io/holdfast/planner/plan"
+	"github.com/holdfast-io/holdfast/policy"
 	"github.com/holdfast-io/holdfast/state"
 )
 
@@ -71,8 +72,16 @@ func (p *planner) recover(run state.Run, dead state.RunAction) {
 		Why: "run " + run.ID + " of " + formatTime(run.Started) + " died before it was done", After: p.afterInitialize(dead.Store),
 	}
 	p.out.Actions = append(p.out.Actions, a)
-	key := recoverKey(dead.Address, dead.Store)
+	key := recoverKey(p.nameNow(dead.Address), p.nameNow(dead.Store))
 	p.recovering[key] = append(p.recovering[key], a.ID)
+}
+
+// nameNow is what moved blocks made of an address.
+func (p *planner) nameNow(address string) string {
+	if to := policy.Destination(p.in.Desired.Moved, address); to != "" {
+		return to
+	}
+	return address
 }
 
 // recoverKey makes a backup wait for the recovery of points of its own in the store it writes to, not for a store that it

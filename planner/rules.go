@@ -94,7 +94,7 @@ func (r *rules) applied(objects map[string]state.Object, address string) (keepin
 // name a retention as it was called before it was moved.
 func (r *rules) today(objects map[string]state.Object, address string) string {
 	if _, there := objects[address]; !there {
-		if to := destination(r.moved, address); to != "" {
+		if to := policy.Destination(r.moved, address); to != "" {
 			return to
 		}
 	}

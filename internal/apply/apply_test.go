@@ -30,6 +30,7 @@ type world struct {
 	backend *backend.Backend
 	store   *fakeStore
 	source  *fakeSource
+	moved   []policy.Moved
 	log     []string // what happened, in order
 	mu      sync.Mutex
 }
@@ -68,12 +69,16 @@ func (w *world) run(ctx context.Context, id string, actions ...plan.Action) (app
 			Stores:  map[string]policy.Store{"store.s": {}, "store.copy": {}},
 			Sources: map[string]policy.Source{"source.files.a": {Kind: policy.KindFiles, Files: &policy.FilesSource{Root: "/"}}},
 			Backups: map[string]policy.Backup{"backup.a": {Source: "source.files.a", Store: "store.s"}, "backup.b": {Source: "source.files.a", Store: "store.s"}},
+			Moved:   w.moved,
 		},
 		Executors:    map[policy.SourceKind]executors.Executor{policy.KindFiles: w.source},
 		Repositories: w.store, Lease: lease, Refresh: w.backend.Refresh,
 		StillExpires: func(_ *state.Catalog, _ time.Time, planned []plan.Action) []plan.Action { return planned },
 		Events:       silent{}, Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return now },
 		NewPointID: func(time.Time) string { return "point-" + id }, RunID: id, Who: "test@host",
+	}
+	for _, m := range w.moved {
+		delete(r.Policy.Backups, m.From)
 	}
 	return r.Run(ctx, catalog, plan.Plan{Actions: actions})
 }
@@ -141,6 +146,9 @@ func (s *fakeStore) Open(_ context.Context, address string) (apply.Repository, e
 			return nil, other.openErr
 		}
 		return other, nil
+	}
+	if !strings.HasPrefix(address, "store.s") && address != "store.copy" {
+		return nil, errors.New("the policy declares no " + address)
 	}
 	return s, nil
 }

@@ -92,9 +92,9 @@ func (w *walker) begunCopies(point string) []string {
 		w.book.read(func(c *state.Catalog) {
 			for _, run := range c.Runs {
 				for _, ra := range run.Actions {
-					_, declared := w.Policy.Stores[ra.Store]
+					store, declared := w.storeNow(ra.Store)
 					if ra.Kind == string(plan.Copy) && ra.Status != state.RunOK && ra.Status != state.RunSkipped && declared {
-						w.begun[ra.Point] = append(w.begun[ra.Point], ra.Store)
+						w.begun[ra.Point] = append(w.begun[ra.Point], store)
 					}
 				}
 			}

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/holdfast-io/holdfast/planner/plan"
+	"github.com/holdfast-io/holdfast/policy"
 	"github.com/holdfast-io/holdfast/state"
 )
 
@@ -30,7 +31,9 @@ func (w *walker) settle(ctx context.Context, a plan.Action) (result, error) {
 	known, expiring := false, false
 	var deletes []state.Left
 	w.book.read(func(c *state.Catalog) {
-		known = slices.ContainsFunc(c.Points[a.Address], func(p state.RestorePoint) bool { return p.ID == a.Point })
+		for _, points := range c.Points { // whatever its backup is called by now
+			known = known || slices.ContainsFunc(points, func(p state.RestorePoint) bool { return p.ID == a.Point })
+		}
 		if run := runOf(c, a.Run); run != nil {
 			for _, ra := range run.Actions {
 				if ra.Kind == string(plan.Expire) && ra.Address == a.Address && ra.Point == a.Point {
@@ -48,7 +51,12 @@ func (w *walker) settle(ctx context.Context, a plan.Action) (result, error) {
 		}
 		return result{}, w.deleteLeft(ctx, a, deletes)
 	}
-	repository, err := w.Repositories.Open(ctx, a.Store)
+	store, declared := w.storeNow(a.Store)
+	if !declared {
+		w.Events.ActionNote(a, "what was left of "+a.Point+" stays in "+a.Store+", which is not declared any more")
+		return result{}, nil
+	}
+	repository, err := w.Repositories.Open(ctx, store)
 	if err != nil {
 		return result{}, err
 	}
@@ -58,9 +66,12 @@ func (w *walker) settle(ctx context.Context, a plan.Action) (result, error) {
 	}
 	if ok {
 		w.Events.ActionNote(a, "restore point "+a.Point+" is whole in the store; adopted")
-		point := restorePoint(a.Point, a.Store, repository.ID(), found)
-		w.adopted.Store(a.Address, point)
-		return result{point: a.Point, bytes: found.Receipt.Size, stored: found.Receipt.Stored}, w.addPoint(ctx, a.Address, point)
+		point, address := restorePoint(a.Point, store, repository.ID(), found), a.Address
+		if to := policy.Destination(w.Policy.Moved, address); to != "" && w.declares(to) && !w.declares(address) {
+			address, point.StoredAs = to, address
+		}
+		w.adopted.Store(address, point)
+		return result{point: a.Point, bytes: found.Receipt.Size, stored: found.Receipt.Stored}, w.addPoint(ctx, address, point)
 	}
 	w.Events.ActionNote(a, "what was left of "+a.Point+" is discarded")
 	return result{}, repository.DeletePoint(ctx, a.Address, a.Point)
@@ -70,11 +81,12 @@ func (w *walker) settle(ctx context.Context, a plan.Action) (result, error) {
 // cannot be reached: what is in it stays.
 func (w *walker) deleteLeft(ctx context.Context, a plan.Action, deletes []state.Left) (failed error) {
 	for _, l := range deletes {
-		if _, declared := w.Policy.Stores[l.Store]; !declared {
+		store, declared := w.storeNow(l.Store)
+		if !declared {
 			w.Events.ActionNote(a, "what was left of "+a.Point+" stays in "+l.Store+", which is not declared any more")
 			continue
 		}
-		repository, err := w.Repositories.Open(ctx, l.Store)
+		repository, err := w.Repositories.Open(ctx, store)
 		if err == nil {
 			err = repository.DeletePoint(ctx, l.Address, a.Point)
 		}
@@ -84,6 +96,21 @@ func (w *walker) deleteLeft(ctx context.Context, a plan.Action, deletes []state.
 		failed = errors.Join(failed, err)
 	}
 	return failed
+}
+
+func (w *walker) declares(backup string) bool {
+	_, ok := w.Policy.Backups[backup]
+	return ok
+}
+
+// storeNow is the address by which the policy knows a store that a run wrote to; false when it does not declare it any more.
+func (w *walker) storeNow(store string) (now string, declared bool) {
+	if _, declared = w.Policy.Stores[store]; declared {
+		return store, true
+	}
+	now = policy.Destination(w.Policy.Moved, store)
+	_, declared = w.Policy.Stores[now]
+	return now, declared
 }
 
 // settleRun books the dead run's matching actions as interrupted, and the run itself when none is pending any more.
