@@ -42,6 +42,11 @@ func (v Verifier) rehearse(ctx context.Context, repository Repository, t VerifyT
 		err = fmt.Errorf("every stored byte is intact, but it does not restore: %w", err)
 	} else {
 		t.Note(fmt.Sprintf("restored to a scratch place in %.1f s", res.Seconds))
+		for _, p := range res.Problems {
+			if !p.Missing {
+				t.Note(fmt.Sprintf("%s: %v", p.Path, p.Err))
+			}
+		}
 		for _, c := range res.Checks {
 			t.Note(c.String())
 		}
