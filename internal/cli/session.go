@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/user"
 	"strings"
@@ -122,6 +123,7 @@ type session struct {
 	policy  policy.Set
 	backend *backend.Backend
 	catalog *state.Catalog
+	known   map[string]state.Object // of the catalog when it was read: a run writes in the catalog while stores are opened
 	alive   []string
 	stores  *stores
 }
@@ -157,7 +159,7 @@ func (s *session) reload(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("load state: %w", err)
 	}
-	s.catalog, s.alive = catalog, backend.Alive(catalog, holder)
+	s.catalog, s.known, s.alive = catalog, maps.Clone(catalog.Objects), backend.Alive(catalog, holder)
 	return nil
 }
 

@@ -40,7 +40,7 @@ func (st *stores) lookup(address string) (policy.Store, error) {
 		return store, nil
 	}
 	var applied policy.Store
-	if json.Unmarshal(st.s.catalog.Objects[address].Attributes, &applied) != nil || applied.URL == "" {
+	if json.Unmarshal(st.s.known[address].Attributes, &applied) != nil || applied.URL == "" {
 		return applied, fmt.Errorf("open %s: the policy declares no such store, and none was ever applied; declare it", address)
 	}
 	applied.Address = address
@@ -174,7 +174,7 @@ func (st *stores) lend(ctx context.Context, r *repository) {
 // expected is the id of the repository that the catalog knows in a store, empty when it knows none there: a store that
 // was swapped for another is noticed before anything is read from it or written to it.
 func (st *stores) expected(address string, store policy.Store) string {
-	known := st.s.catalog.Objects[address]
+	known := st.s.known[address]
 	var applied policy.Store
 	if json.Unmarshal(known.Attributes, &applied) != nil || applied.URL != store.URL {
 		return ""
