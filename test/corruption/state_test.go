@@ -7,12 +7,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/holdfast-io/holdfast/state"
 	"github.com/holdfast-io/holdfast/state/backend"
 )
 
 // TestEveryFaultOfTheStateIsFound: what the newest commit consists of is read whole by every load, and a load that finds
-// it damaged names the object and gives no catalog. A newest head that is gone is not told from one that never was: the
+// it damaged names the object and gives no catalog. One exception: a bit of a segment's zstd frame that does not change what
+// is inside, so that the catalog is the same, value by value. A newest head that is gone is not told from one that never was: the
 // catalog before it is read, and drift shows the points that it does not know.
 func TestEveryFaultOfTheStateIsFound(t *testing.T) {
 	rng := seeded(t)
@@ -42,6 +45,10 @@ func TestEveryFaultOfTheStateIsFound(t *testing.T) {
 	if os.Getenv("HOLDFAST_LONG") != "" {
 		rounds = 2000
 	}
+	sound, err := backend.New(s.now, backend.Options{Holder: "x"}).Load(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
 	tried := map[string]int{}
 	for _, name := range s.now.names("") {
 		used := name == head
@@ -69,6 +76,9 @@ func TestEveryFaultOfTheStateIsFound(t *testing.T) {
 				}
 				tried[kindOf(name)+" "+fault]++
 				c, err := backend.New(b, backend.Options{Holder: "x"}).Load(t.Context())
+				if err == nil && kindOf(name) == "segments" && fault == "flipped" && cmp.Equal(sound, c) {
+					continue // in the zstd frame's own header; the name holds the hash of the plain text, which is the same
+				}
 				if err == nil {
 					t.Errorf("%s %s %s: it was loaded: %d addresses", name, fault, what, len(c.Points))
 				} else if !strings.Contains(err.Error(), name) {
