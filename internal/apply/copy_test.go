@@ -165,7 +165,7 @@ func TestExpireKeepsAPointWhoseStoreIsDown(t *testing.T) {
 
 // TestExpireDeletesACopyThatNobodyBooked: a run died between the manifest of a copy and the catalog.
 func TestExpireDeletesACopyThatNobodyBooked(t *testing.T) {
-	w, _ := withCopies(t)
+	w, further := withCopies(t)
 	w.mustRun("r1", backupOf("backup.a"))
 	w.edit(func(c *state.Catalog) {
 		c.Runs = append(c.Runs, state.Run{ID: "dead", Started: now, Status: state.RunInterrupted, Actions: []state.RunAction{
@@ -173,8 +173,14 @@ func TestExpireDeletesACopyThatNobodyBooked(t *testing.T) {
 		}})
 	})
 	w.log = nil
-	w.mustRun("r2", expire("backup.a", "point-r1"))
-	w.wantLog("delete point-r1 in copy (in catalog: false)", "delete point-r1 (in catalog: false)")
+	further.openErr = errors.New("no route to host")
+	if out := w.mustRun("r2", expire("backup.a", "point-r1")); out.Run.Status != state.RunPending {
+		t.Errorf("the run is %s: nobody will look for the copy", out.Run.Status)
+	}
+	w.wantLog("store.copy is down", "delete point-r1 (in catalog: false)")
+	further.openErr = nil
+	w.mustRun("r3", plan.Action{ID: "recover", Kind: plan.Recover, Address: "backup.a", Point: "point-r1", Store: "store.s", Run: "r2"})
+	w.wantLog("delete point-r1 in copy (in catalog: false)")
 }
 
 func repairOf(from string) plan.Action {

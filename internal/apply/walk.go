@@ -101,8 +101,12 @@ func (w *walker) finish(ctx context.Context, a plan.Action, started time.Time, r
 	bookErr := w.book.update(ctx, func(c *state.Catalog) error {
 		if run := runOf(c, w.RunID); run != nil {
 			booked := done
-			if len(res.deletes) > 0 {
-				booked.Status, booked.Deletes = state.RunPending, res.deletes
+			left := res.deletes
+			if noted := run.Actions[w.index[a.ID]].Deletes; err != nil && len(left) == 0 {
+				left = noted // the commit that took the point out was made, although it seemed to fail
+			}
+			if len(left) > 0 {
+				booked.Status, booked.Deletes = state.RunPending, left
 			}
 			run.Actions[w.index[a.ID]] = booked
 		}
