@@ -210,48 +210,69 @@ func (v *verification) point(ctx context.Context, c PointCheck) error {
 	return nil
 }
 
-// indexes checks every index object and learns the sizes of packs.
+// indexes checks every index object and learns the sizes of packs. A prune replaces indexes: where one is gone since it was
+// listed, its successor is looked for, which was stored before.
 func (v *verification) indexes(ctx context.Context) error {
-	var names []string
-	err := v.r.bucket.List(ctx, indexPrefix, func(i blob.Info) error {
-		names = append(names, i.Name)
-		v.expect(1, i.Size)
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("list indexes: %w", err)
-	}
 	if v.r.CanWrite() {
 		v.listed = map[string]int64{}
 	}
-	for _, name := range names {
-		raw, err := v.r.bucket.Get(ctx, name)
-		if errors.Is(err, blob.ErrNotFound) {
-			continue // a prune replaced it since it was listed; what only a lost one listed shows at the packs
-		}
+	seen := map[string]bool{}
+	for range verifyRounds {
+		var names []string
+		err := v.r.bucket.List(ctx, indexPrefix, func(i blob.Info) error {
+			if !seen[i.Name] {
+				seen[i.Name] = true
+				names = append(names, i.Name)
+				v.expect(1, i.Size)
+			}
+			return nil
+		})
 		if err != nil {
-			return fmt.Errorf("read %s: %w", name, err)
+			return fmt.Errorf("list indexes: %w", err)
 		}
-		v.done(int64(len(raw)))
-		if got := hashOf(raw); indexName(got) != name {
-			v.damage(name, "its bytes hash to "+got)
-			continue
+		vanished := false
+		for _, name := range names {
+			there, err := v.index(ctx, name)
+			if err != nil {
+				return err
+			}
+			vanished = vanished || !there
 		}
-		if v.listed == nil {
-			continue
-		}
-		plain, err := v.r.openMetadata(name, raw)
-		if err == nil {
-			err = wrapDamaged(name, index.Decode(plain, func(p index.Pack) error {
-				v.listed[packName(p.ID.String())] = p.Size
-				return nil
-			}))
-		}
-		if err := v.damageOf(err); err != nil {
-			return err
+		if !vanished {
+			return nil
 		}
 	}
-	return nil
+	return errMoved
+}
+
+// verifyRounds is how often indexes are listed at most. One prune replaces each index once or twice.
+const verifyRounds = 10
+
+// index checks one index object; there is false when it was deleted since it was listed.
+func (v *verification) index(ctx context.Context, name string) (there bool, err error) {
+	raw, err := v.r.bucket.Get(ctx, name)
+	if errors.Is(err, blob.ErrNotFound) {
+		return false, nil // what only a lost one listed shows at the packs
+	}
+	if err != nil {
+		return false, fmt.Errorf("read %s: %w", name, err)
+	}
+	v.done(int64(len(raw)))
+	if got := hashOf(raw); indexName(got) != name {
+		v.damage(name, "its bytes hash to "+got)
+		return true, nil
+	}
+	if v.listed == nil {
+		return true, nil
+	}
+	plain, err := v.r.openMetadata(name, raw)
+	if err == nil {
+		err = wrapDamaged(name, index.Decode(plain, func(p index.Pack) error {
+			v.listed[packName(p.ID.String())] = p.Size
+			return nil
+		}))
+	}
+	return true, v.damageOf(err)
 }
 
 // trust learns which packs need not be read again. A summary that cannot be opened vouches for nothing.
@@ -306,8 +327,18 @@ func (v *verification) packs(ctx context.Context, all bool) error {
 	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(max(1, min(v.r.concurrency, maxBatches)))
+	var mu sync.Mutex
+	var gone []string // that no point needs: a prune may have deleted them since they were listed
 	for name := range names {
-		g.Go(func() error { return v.pack(gctx, name) })
+		g.Go(func() error {
+			there, err := v.pack(gctx, name)
+			mu.Lock()
+			defer mu.Unlock()
+			if !there && err == nil {
+				gone = append(gone, name)
+			}
+			return err
+		})
 	}
 	if err := g.Wait(); err != nil {
 		return err
@@ -317,29 +348,56 @@ func (v *verification) packs(ctx context.Context, all bool) error {
 			v.damage(name, "no readable index lists it; it can be restored with a recipient's key, which also lists it again (a repair does)", points...)
 		}
 	}
-	if all {
-		for name := range v.listed {
-			if _, ok := stored[name]; !ok {
-				v.damage(name, "an index lists it, and it is missing from the store", v.points[name]...)
-			}
+	if !all {
+		return nil
+	}
+	for name := range v.listed {
+		if _, ok := stored[name]; !ok {
+			gone = append(gone, name)
+		}
+	}
+	return v.stillListed(ctx, gone)
+}
+
+// stillListed names those of the packs that are missing and not because of a prune, which takes a pack off the indexes before
+// it deletes it.
+func (v *verification) stillListed(ctx context.Context, gone []string) error {
+	if len(gone) == 0 || v.listed == nil {
+		return nil
+	}
+	now := &verification{r: v.r, damaged: map[string]*Damage{}}
+	if err := now.indexes(ctx); err != nil {
+		return err
+	}
+	for _, name := range gone {
+		if _, ok := now.listed[name]; ok || len(v.points[name]) > 0 {
+			v.damage(name, "an index lists it, and it is missing from the store", v.points[name]...)
 		}
 	}
 	return nil
 }
 
-func (v *verification) pack(ctx context.Context, name string) error {
-	raw, err := v.get(ctx, name, v.points[name]...)
-	if err != nil || raw == nil {
-		return err
+// pack checks one pack; there is false when it is missing and no point needs it.
+func (v *verification) pack(ctx context.Context, name string) (there bool, err error) {
+	points := v.points[name]
+	raw, err := v.r.bucket.Get(ctx, name)
+	missing := errors.Is(err, blob.ErrNotFound)
+	if err != nil && !missing {
+		return false, fmt.Errorf("read %s: %w", name, err)
+	}
+	v.done(int64(len(raw)))
+	if missing && len(points) > 0 {
+		v.damage(name, "it is missing from the store", points...)
+	}
+	if missing {
+		return len(points) > 0, nil
 	}
 	if _, ok := parsePackName(name); !ok {
 		v.damage(name, "its name is not that of a pack")
-		return nil
+	} else if got := hashOf(raw); packName(got) != name {
+		v.damage(name, "its bytes hash to "+got, points...)
 	}
-	if got := hashOf(raw); packName(got) != name {
-		v.damage(name, "its bytes hash to "+got, v.points[name]...)
-	}
-	return nil
+	return true, nil
 }
 
 func (v *verification) report() VerifyReport {
