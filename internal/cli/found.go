@@ -80,10 +80,29 @@ func findPoint(ctx context.Context, r *repository, ref repo.PointRef) (foundPoin
 	return foundPoint{ref.Address, apply.PointOf(ref.ID, r.address, r.ID(), f), s.PolicyText}, nil
 }
 
-// addFound puts a point into the catalog, or its copy into a point that is there. It tells which of the two it did.
-func addFound(c *state.Catalog, address string, f foundPoint) (points, copies int) {
+// movedPoints tells under which address the catalog has the points that are stored under another one.
+func movedPoints(c *state.Catalog) map[[2]string]string {
+	moved := map[[2]string]string{}
+	for address, points := range c.Points {
+		for i := range points {
+			if p := &points[i]; p.Stored(address) != address {
+				moved[[2]string{p.StoredAs, p.ID}] = address
+			}
+		}
+	}
+	return moved
+}
+
+// addFound puts a point into the catalog, or its copy into a point that is there, wherever that is: listed twice, the end of
+// one would take the other's data. It tells which of the two it did.
+func addFound(c *state.Catalog, address string, f foundPoint, moved map[[2]string]string) (points, copies int) {
 	if c.Points == nil {
 		c.Points = map[string][]state.RestorePoint{}
+	}
+	if now, ok := moved[[2]string{f.address, f.point.ID}]; ok {
+		address = now
+	} else if slices.ContainsFunc(c.Points[f.address], func(p state.RestorePoint) bool { return p.ID == f.point.ID && p.StoredAs == "" }) {
+		address = f.address
 	}
 	points0 := slices.Clone(c.Points[address])
 	i := slices.IndexFunc(points0, func(p state.RestorePoint) bool { return p.ID == f.point.ID })

@@ -86,12 +86,13 @@ func (s *session) importStore(ctx context.Context, address string, names map[str
 			o.Repository = r.ID()
 			c.Objects[address] = o
 		}
+		moved := movedPoints(c)
 		for _, f := range found {
 			to := f.address
 			if name, ok := names[to]; ok {
 				to = name
 			}
-			points, copies := addFound(c, to, f)
+			points, copies := addFound(c, to, f, moved)
 			done.Points, done.Copies = done.Points+points, done.Copies+copies
 			done.Backups[to] += points + copies
 		}

@@ -200,7 +200,22 @@ func (l *lease) alive(ctx context.Context, older blob.Info) (*LeaseHeldError, er
 	} else if l.r.ended(d) {
 		return nil, nil
 	}
+	if err := l.r.ageAnew(ctx, older, data, l.storeTime()); err != nil {
+		return nil, err
+	}
 	return &LeaseHeldError{Who: d.Who, Since: older.ModTime}, nil
+}
+
+// ageAnew writes a lease again, as it is, that the store gave a time in the future, because its clock was wrong then: it
+// would outlive its holder until that time has come. Who is alive renews it, and otherwise its age counts from now.
+func (r *Repository) ageAnew(ctx context.Context, i blob.Info, data []byte, now time.Time) error {
+	if i.ModTime.Sub(now) <= r.margins.late {
+		return nil
+	}
+	if err := r.bucket.Put(ctx, i.Name, data); err != nil {
+		return fmt.Errorf("write a lease again that is from the future: %w", err)
+	}
+	return nil
 }
 
 func (r *Repository) newestPruner(ctx context.Context) (newest blob.Info, err error) {
@@ -402,6 +417,12 @@ func (r *Repository) writers(ctx context.Context, now time.Time) (oldest time.Ti
 			continue
 		case !d.Started.IsZero():
 			began = d.Started
+		}
+		if began.Sub(now) > r.margins.late {
+			began = time.Unix(0, 0) // the store's clock was set back: nobody can tell
+		}
+		if err := r.ageAnew(ctx, i, data, now); err != nil {
+			return time.Time{}, err
 		}
 		if oldest.IsZero() || began.Before(oldest) {
 			oldest = began
