@@ -2,9 +2,11 @@ package cli
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
+	"syscall"
 )
 
 // processToken names this process for as long as the machine runs: boot, process namespace, id and start time. It is
@@ -61,5 +63,23 @@ func processGone(token string) bool {
 	if n, err := fmt.Sscanf(strings.Replace(rest, "/", " ", 1), "%d %s", &pid, &start); n != 2 || err != nil {
 		return false
 	}
-	return startTime(pid) != start
+	now := startTime(pid)
+	if now == "" && !ended(pid) { // /proc may hide the processes of other users (hidepid)
+		return false
+	}
+	return now != start
+}
+
+// ended asks the system itself, which tells of every process whether it is there. A zombie is not.
+func ended(pid int) bool {
+	if stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)); err == nil {
+		i := bytes.LastIndexByte(stat, ')')
+		return bytes.HasPrefix(bytes.TrimSpace(stat[i+1:]), []byte("Z"))
+	}
+	p, err := os.FindProcess(pid)
+	if err != nil {
+		return errors.Is(err, os.ErrProcessDone)
+	}
+	defer p.Release()
+	return errors.Is(p.Signal(syscall.Signal(0)), os.ErrProcessDone)
 }

@@ -1,6 +1,9 @@
 package cli
 
 import (
+	"errors"
+	"fmt"
+	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -35,5 +38,40 @@ func TestProcessGone(t *testing.T) {
 		if processGone(foreign) {
 			t.Errorf("%q is said to be gone, but nobody here can know", foreign)
 		}
+	}
+}
+
+// TestHiddenProcessMayBeAlive: where /proc is mounted with hidepid, another user's process is not there to see.
+func TestHiddenProcessMayBeAlive(t *testing.T) {
+	if token := os.Getenv("HOLDFAST_TEST_TOKEN"); token != "" {
+		if processGone(token) {
+			fmt.Println("said to be gone")
+		}
+		return
+	}
+	if os.Getuid() != 0 || processToken() == "" {
+		t.Skip("mounting /proc takes root")
+	}
+	folder, err := os.MkdirTemp("/tmp", "holdfast-hidden-") // the other user cannot enter that of the test
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(folder) })
+	program, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.Chmod(folder, 0o755), os.WriteFile(folder+"/test", program, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	run := exec.Command("unshare", "-m", "sh", "-c", "mount -t proc -o hidepid=2 proc /proc && "+
+		"exec setpriv --reuid=65534 --regid=65534 --clear-groups "+folder+"/test -test.run='^TestHiddenProcessMayBeAlive$'")
+	run.Dir, run.Env = "/", append(os.Environ(), "HOLDFAST_TEST_TOKEN="+processToken())
+	out, err := run.CombinedOutput()
+	if err != nil {
+		t.Skipf("processes cannot be hidden here: %v: %s", err, out)
+	}
+	if strings.Contains(string(out), "said to be gone") {
+		t.Errorf("this process, hidden, is %s", out)
 	}
 }
