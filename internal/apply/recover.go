@@ -53,10 +53,13 @@ func (w *walker) settle(ctx context.Context, a plan.Action) (result, error) {
 	}
 	store, declared := w.storeNow(a.Store)
 	if !declared {
-		w.Events.ActionNote(a, "what was left of "+a.Point+" stays in "+a.Store+", which is not declared any more")
-		return result{}, nil
+		store = a.Store // what was applied last may still tell where it is
 	}
 	repository, err := w.Repositories.Open(ctx, store)
+	if err != nil && !declared && ctx.Err() == nil {
+		w.Events.ActionNote(a, fmt.Sprintf("what was left of %s stays in %s, which is not declared any more: %v", a.Point, a.Store, err))
+		return result{}, nil
+	}
 	if err != nil {
 		return result{}, err
 	}
