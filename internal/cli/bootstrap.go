@@ -204,7 +204,7 @@ func (b *bootstrapping) fill(ctx context.Context) (serial uint64, err error) {
 		c.Objects[address] = o
 		for _, f := range b.points {
 			f.point.Copies[0].Store = address
-			addFound(c, f.address, f, nil)
+			addFound(c, nameNow(result.Set, f.address), f, nil)
 		}
 		c.Runs = append(c.Runs, state.Run{
 			ID: newID(started), Operation: "bootstrap", Who: b.holder(), Started: started, Finished: b.Now().UTC(), Status: state.RunOK,

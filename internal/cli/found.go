@@ -13,6 +13,7 @@ import (
 
 	"github.com/holdfast-io/holdfast/internal/apply"
 	"github.com/holdfast-io/holdfast/internal/repo"
+	"github.com/holdfast-io/holdfast/policy"
 	"github.com/holdfast-io/holdfast/state"
 )
 
@@ -78,6 +79,17 @@ func findPoint(ctx context.Context, r *repository, ref repo.PointRef) (foundPoin
 		return foundPoint{}, err
 	}
 	return foundPoint{ref.Address, apply.PointOf(ref.ID, r.address, r.ID(), f), s.PolicyText}, nil
+}
+
+// nameNow is what the policy calls a backup that stored points under an address: moved blocks say so. Taken in under the old
+// one they could never follow, for the new one has points of its own by then.
+func nameNow(set policy.Set, address string) string {
+	to := policy.Destination(set.Moved, address)
+	_, still := set.Backups[address]
+	if _, declared := set.Backups[to]; declared && !still {
+		return to
+	}
+	return address
 }
 
 // movedPoints tells under which address the catalog has the points that are stored under another one.

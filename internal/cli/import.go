@@ -88,8 +88,8 @@ func (s *session) importStore(ctx context.Context, address string, names map[str
 		}
 		moved := movedPoints(c)
 		for _, f := range found {
-			to := f.address
-			if name, ok := names[to]; ok {
+			to := nameNow(s.policy, f.address)
+			if name, ok := names[f.address]; ok {
 				to = name
 			}
 			points, copies := addFound(c, to, f, moved)
