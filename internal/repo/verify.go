@@ -299,6 +299,10 @@ func (v *verification) trust(ctx context.Context, proven []PointCheck) error {
 	return nil
 }
 
+// verifyReaders is how many packs are read and hashed at once, each in memory whole. More than there are processors: while
+// some are hashed, the store is asked for the next.
+const verifyReaders = 6
+
 // packs checks all packs, or those that the points need.
 func (v *verification) packs(ctx context.Context, all bool) error {
 	stored := map[string]int64{}
@@ -326,7 +330,7 @@ func (v *verification) packs(ctx context.Context, all bool) error {
 		v.expect(1, stored[name])
 	}
 	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(max(1, min(v.r.concurrency, maxBatches)))
+	g.SetLimit(verifyReaders)
 	var mu sync.Mutex
 	var gone []string // that no point needs: a prune may have deleted them since they were listed
 	for name := range names {
