@@ -90,12 +90,24 @@ func (p *planner) due(w *work) (reason plan.Reason, slot time.Time, why string) 
 		return plan.ReasonIncomplete, slot, "restore point " + w.points[last].ID + " is incomplete"
 	case w.newest >= 0 && p.lost(w) && !w.points[w.newest].Time.After(p.now):
 		return plan.ReasonDamaged, slot, "the newest restore point is damaged, and there is no good copy of it"
+	case w.newest >= 0 && p.elsewhere(w) && !w.points[w.newest].Time.After(p.now):
+		return plan.ReasonFirst, slot, "no store of the policy holds its newest restore point now"
 	case !ok || serves(w.points[w.newest], slot):
 		return "", time.Time{}, ""
 	default:
 		return plan.ReasonSlot, slot, fmt.Sprintf("newest restore point is %s old; slot %s passed",
 			formatAge(p.now.Sub(w.points[w.newest].Time)), slot.In(w.rule.Location()).Format("2006-01-02 15:04 MST"))
 	}
+}
+
+// elsewhere tells whether every copy of the newest complete point is in a repository that the policy does not reach any more.
+func (p *planner) elsewhere(w *work) bool {
+	for _, c := range w.points[w.newest].Copies {
+		if p.reachable(c) {
+			return false
+		}
+	}
+	return true
 }
 
 // serves tells whether a complete point makes a slot need no other. Its data being newer than the slot is enough, whether

@@ -2,6 +2,7 @@ package planner
 
 import (
 	"slices"
+	"time"
 
 	"github.com/holdfast-io/holdfast/planner/plan"
 	"github.com/holdfast-io/holdfast/policy"
@@ -152,7 +153,7 @@ func (p *planner) repair(w *work, point *state.RestorePoint, c *state.Copy) {
 	if good, ok := p.soundCopy(w, point); ok {
 		a.From, a.Why = good.Store, "damaged; "+good.Store+" has a good copy"
 	} else {
-		if setAside(c) || p.goodOutOfReach(w, point) != "" {
+		if setAside(c, w.madeAfter(point, p.now)) || p.goodOutOfReach(w, point) != "" {
 			return // nothing is taken apart while a good copy may come back
 		}
 		a.Why = "damaged, and there is no good copy: what is damaged is set aside, so that the next backup stores it again"
@@ -211,10 +212,21 @@ func (w *work) mended(point, store string) []string {
 	return nil
 }
 
+// madeAfter is when the newest complete point was finished that may have stored again what another one needs; zero when
+// there is none.
+func (w *work) madeAfter(point *state.RestorePoint, now time.Time) time.Time {
+	if w.newest < 0 || w.points[w.newest].ID == point.ID || w.points[w.newest].Finished.After(now) {
+		return time.Time{}
+	}
+	return w.points[w.newest].Finished
+}
+
 // setAside tells whether the newest proof says that nothing can be repaired any more.
-func setAside(c *state.Copy) bool {
+//
+// A backup that was made since then may have stored again what the copy needs: then it is looked at once more.
+func setAside(c *state.Copy, newest time.Time) bool {
 	for _, proof := range c.Proofs {
-		if !proof.OK && proof.Final {
+		if !proof.OK && proof.Final && !newest.After(proof.At) {
 			return true
 		}
 	}

@@ -141,7 +141,7 @@ func (p *planner) hurtCopies(w *work, gone []leaver) {
 			why = "in " + c.Store + ": " + why
 			from, planned := w.repairing[repairID(w.address, point.ID, c.Store)]
 			switch {
-			case setAside(c):
+			case setAside(c, w.madeAfter(point, p.now)):
 				why += "; there is no good copy, and what was damaged is set aside"
 			case planned && from == "":
 				why += "; there is no good copy of it"
@@ -481,6 +481,9 @@ func (p *planner) driftOfSource(address string, seen ObservedSource) {
 		add(plan.DriftSourceVersion, fmt.Sprintf("it is version %s now; the newest restore point is of version %s, and older ones need a server of their major version or a newer one", seen.Version, before))
 	}
 	for _, name := range seen.Names {
+		if name == "postgres" {
+			continue // the maintenance database that every server has
+		}
 		if !p.covered(address, name) {
 			add(plan.DriftNotCovered, fmt.Sprintf("no backup covers %q", name))
 		}

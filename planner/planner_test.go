@@ -401,7 +401,8 @@ func TestOutOfReach(t *testing.T) {
 		store string
 	}{"moved": {moved, "store.primary"}, "gone": {gone, "store.old"}} {
 		p := mustPlan(t, tc.in)
-		if len(p.Actions) != 0 || len(p.Diagnostics) != 1 {
+		old := slices.ContainsFunc(p.Actions, func(a plan.Action) bool { return a.Kind != plan.Backup && a.Point != "" || a.Kind == plan.Expire })
+		if old || len(p.Actions) == 0 || len(p.Diagnostics) != 1 { // a new point of each of the two, and its proof
 			t.Fatalf("%s: actions %v, diagnostics %+v", name, actions(p), p.Diagnostics)
 		}
 		if want := "21 restore points of " + tc.store + " would be verified or expire, but are out of reach"; p.Diagnostics[0].Summary != want {

@@ -127,6 +127,7 @@ type Pruned struct {
 	Bytes, Objects            int64         // everything in the store afterwards
 	DueIn                     time.Duration // until the first condemned pack may be deleted
 	Rewritten, RewrittenBytes int64         // packs that were mostly dead: what points need of them was stored anew
+	Missing                   int64         // packs that points need and that are lost; with any, nothing was taken away
 	Summaries                 []PointCopy   // points whose summary is another object now
 }
 

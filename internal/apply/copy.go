@@ -164,6 +164,7 @@ func (w *walker) repair(ctx context.Context, a plan.Action) (result, error) {
 		}
 	})
 	if proof.Final {
+		w.Events.ActionNote(a, "NOT repaired: restore point "+a.Point+" cannot be restored whole from "+a.Store+"; what was damaged is out of the way of the next backup")
 		verifyErr = nil // said in the notes, and in the proof: nothing more can be done here
 	}
 	return result{bytes: repaired.Bytes + checked.Bytes}, errors.Join(err, verifyErr)

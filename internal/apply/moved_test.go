@@ -52,29 +52,49 @@ func TestRecoverAfterAMove(t *testing.T) {
 		objects  int      // points in the store afterwards
 	}{
 		{
-			"an expiry that never began", state.RunAction{Address: "backup.a", Kind: string(plan.Expire), Point: point, Store: "store.s"}, true,
-			"backup.a", "backup.b", []string{"backup.b point-r1 backup.a store.s"}, 1,
+			"an expiry that never began",
+			state.RunAction{Address: "backup.a", Kind: string(plan.Expire), Point: point, Store: "store.s"},
+			true,
+			"backup.a", "backup.b",
+			[]string{"backup.b point-r1 backup.a store.s"},
+			1,
 		},
 		{
-			"a backup that was booked", state.RunAction{Address: "backup.a", Kind: string(plan.Backup), Point: point, Store: "store.s", Slot: now}, true,
-			"backup.a", "backup.b", []string{"backup.b point-r1 backup.a store.s"}, 1,
+			"a backup that was booked",
+			state.RunAction{Address: "backup.a", Kind: string(plan.Backup), Point: point, Store: "store.s", Slot: now},
+			true,
+			"backup.a", "backup.b",
+			[]string{"backup.b point-r1 backup.a store.s"},
+			1,
 		},
 		{
-			"a backup that was not", state.RunAction{Address: "backup.a", Kind: string(plan.Backup), Point: point, Store: "store.s", Slot: now}, false,
-			"backup.a", "backup.b", []string{"backup.b point-r1 backup.a store.s"}, 1,
+			"a backup that was not",
+			state.RunAction{Address: "backup.a", Kind: string(plan.Backup), Point: point, Store: "store.s", Slot: now},
+			false,
+			"backup.a", "backup.b",
+			[]string{"backup.b point-r1 backup.a store.s"},
+			1,
 		},
 		{
-			"a backup in a store that has another name", state.RunAction{Address: "backup.a", Kind: string(plan.Backup), Point: point, Store: "store.old", Slot: now}, false,
-			"store.old", "store.s", []string{"backup.a point-r1  store.s"}, 1,
+			"a backup in a store that has another name",
+			state.RunAction{Address: "backup.a", Kind: string(plan.Backup), Point: point, Store: "store.old", Slot: now},
+			false,
+			"store.old", "store.s",
+			[]string{"backup.a point-r1  store.s"},
+			1,
 		},
 		{
-			"a deletion in a store that has another name", state.RunAction{
+			"a deletion in a store that has another name",
+			state.RunAction{
 				Address: "backup.a", Kind: string(plan.Expire), Point: point, Store: "store.old", Deletes: []state.Left{{Store: "store.old", Address: "backup.a"}},
-			}, false,
+			},
+			false,
 			"store.old", "store.s", nil, 0,
 		},
 		{
-			"a backup in a store that is not declared any more", state.RunAction{Address: "backup.a", Kind: string(plan.Backup), Point: point, Store: "store.gone", Slot: now}, false,
+			"a backup in a store that is not declared any more",
+			state.RunAction{Address: "backup.a", Kind: string(plan.Backup), Point: point, Store: "store.gone", Slot: now},
+			false,
 			"", "", nil, 1,
 		},
 	} {

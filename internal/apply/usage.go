@@ -102,6 +102,9 @@ func (w *walker) prune(ctx context.Context, a plan.Action) (result, error) {
 		return result{}, fmt.Errorf("prune %s: %w", a.Store, err)
 	}
 	var due time.Time
+	if pruned.Missing > 0 {
+		w.Events.ActionNote(a, fmt.Sprintf("%d packs are lost that restore points need: nothing is taken away until those are repaired, or gone", pruned.Missing))
+	}
 	if pruned.Deleted > 0 {
 		w.Events.ActionNote(a, fmt.Sprintf("%d packs deleted (%s)", pruned.Deleted, plan.FormatBytes(pruned.DeletedBytes)))
 	}

@@ -217,8 +217,12 @@ func (b *bootstrapping) fill(ctx context.Context) (serial uint64, err error) {
 func (b *bootstrapping) storeAt(set policy.Set) (string, error) {
 	addresses := slices.Sorted(maps.Keys(set.Stores))
 	if b.store != "" {
-		if _, ok := set.Stores[b.store]; !ok {
+		store, ok := set.Stores[b.store]
+		if !ok {
 			return "", usageError("-store=%s: the policy in the store declares %s", b.store, strings.Join(addresses, ", "))
+		}
+		if store.URL != b.url {
+			b.err.Warning(fmt.Sprintf("the policy has %s at %s, not at %s; edit its url before you restore or apply", b.store, store.URL, b.url))
 		}
 		return b.store, nil
 	}

@@ -211,7 +211,7 @@ func (r *repository) Prune(ctx context.Context, grace time.Duration) (apply.Prun
 	}
 	return apply.Pruned{
 		Deleted: p.Deleted, DeletedBytes: p.DeletedBytes, Condemned: p.Condemned, CondemnedBytes: p.CondemnedBytes,
-		Bytes: p.Bytes, Objects: p.Objects, DueIn: p.DueIn, Rewritten: p.Rewritten, RewrittenBytes: p.RewrittenBytes,
+		Bytes: p.Bytes, Objects: p.Objects, DueIn: p.DueIn, Rewritten: p.Rewritten, RewrittenBytes: p.RewrittenBytes, Missing: p.Missing,
 		Summaries: pointCopies(p.Summaries),
 	}, err
 }

@@ -137,9 +137,18 @@ func (s *session) rotateStore(ctx context.Context, r rotation, reseal bool) erro
 	if err = errors.Join(err, bookErr); err != nil {
 		return fmt.Errorf("seal %s anew (the same command goes on where it stopped): %w", r.store, err)
 	}
-	fmt.Fprintf(s.out, "%s: %d packs (%s) and %d %s were sealed anew. The old packs are pruned after their grace.\n", r.store, report.Packs, view.Bytes(report.Bytes),
-		len(report.Points), plural(len(report.Points), "restore point", "restore points"))
-	return nil
+	fmt.Fprintf(s.out, "%s: %d packs (%s) were sealed anew. The old packs are pruned after their grace.\n", r.store, report.Packs, view.Bytes(report.Bytes))
+	if len(report.Damaged) == 0 {
+		return nil
+	}
+	for _, d := range report.Damaged {
+		fmt.Fprintf(s.out, "  %s %s: %s\n", s.out.Red("not sealed anew:"), d.Object, d.Problem)
+		for _, p := range d.Points {
+			fmt.Fprintf(s.out, "    needed by %s\n", p)
+		}
+	}
+	return fmt.Errorf("seal %s anew: %d %s could not be opened and stay as they are: KEEP the keys that open them. Give every key with -identity (the old one and the new one) and run the same command again",
+		r.store, len(report.Damaged), plural(len(report.Damaged), "object", "objects"))
 }
 
 // relative is the store that this one shares its keys with, rotated before: then it goes on sharing them.

@@ -89,7 +89,7 @@ func (s *session) health(address string, now time.Time) backupStatus {
 		st.Missing = []string{st.Why}
 		return st
 	}
-	risks, doubts := risks(b, points, *newest, now), doubts(b, points, *newest, now)
+	risks, doubts := append(s.moved(b, *newest), risks(b, points, *newest, now)...), doubts(b, points, *newest, now)
 	st.Missing = slices.Concat(risks, doubts)
 	switch {
 	case len(risks) > 0:
@@ -104,6 +104,17 @@ func (s *session) health(address string, now time.Time) backupStatus {
 	}
 	st.Why = strings.Join(st.Missing, "; ")
 	return st
+}
+
+// moved names the stores that hold another repository now than the newest restore point was stored in.
+func (s *session) moved(b policy.Backup, newest state.RestorePoint) (missing []string) {
+	for _, store := range b.Stores() {
+		known := s.catalog.Objects[store].Repository
+		if c, there := newest.In(store); there && known != "" && c.Repository != known {
+			missing = append(missing, "the newest restore point is not in the repository that "+store+" holds now")
+		}
+	}
+	return missing
 }
 
 // count fills in what can be counted, and returns the newest complete point.

@@ -33,6 +33,7 @@ type PruneReport struct {
 	Acquitted                 int64         // packs that are needed after all
 	Rewritten, RewrittenBytes int64         // packs that were mostly dead: what points need of them was stored anew
 	Bytes, Objects            int64         // everything in the store afterwards
+	Missing                   int64         // packs that points need and that are lost; with any, nothing was taken away
 	DueIn                     time.Duration // until the first condemned pack may be deleted
 	// Summaries lists the points whose summary names other packs than before, with the new SHA-256.
 	Summaries []PointCheck
@@ -204,6 +205,11 @@ func (p *pruner) judge(ctx context.Context) (doomed []index.PackID, err error) {
 			doomed = append(doomed, id)
 		}
 	}
+	// Where a pack is missing that a point needs, others may hold what was salvaged of it, and no summary says so yet: until
+	// the point is repaired, or gone, nothing is taken away.
+	if p.report.Missing = p.missing(); p.report.Missing > 0 {
+		condemn, doomed = nil, nil
+	}
 	for id := range p.marked {
 		if _, there := p.packs[id]; !there {
 			acquit = append(acquit, id) // the mark of a pack that was deleted: a crash came before the mark went
@@ -233,6 +239,16 @@ func (p *pruner) judge(ctx context.Context) (doomed []index.PackID, err error) {
 	}
 	slices.SortFunc(doomed, func(a, b index.PackID) int { return strings.Compare(a.String(), b.String()) })
 	return doomed, nil
+}
+
+// missing counts the packs that points need and that are not there.
+func (p *pruner) missing() (n int64) {
+	for id := range p.needed {
+		if _, there := p.packs[id]; !there {
+			n++
+		}
+	}
+	return n
 }
 
 // settled tells whether something of that age, by the store's clock, cannot be the work of a writer that is alive, and was

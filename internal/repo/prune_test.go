@@ -376,3 +376,28 @@ func TestSleeperTakesItsManifestBack(t *testing.T) {
 	backup(t, open(t, b), "p1", files)
 	wantRestored(t, open(t, b), "p1", files)
 }
+
+// TestPruneWaitsForLostPacks: while a pack is lost that a point needs, nothing is condemned: what was salvaged of it is in packs
+// that no summary names yet.
+func TestPruneWaitsForLostPacks(t *testing.T) {
+	k := classic(t)
+	b := newMemory()
+	initRepo(t, b, repo.InitOptions{Recipients: []string{k.public}})
+	backup(t, open(t, b, k.id), "p1", []file{{"a", random(1, 200_000), "1"}})
+	lost := b.names("packs/")[0]
+	backup(t, open(t, b, k.id), "p2", []file{{"b", random(2, 200_000), "2"}})
+	if err := open(t, b, k.id).DeletePoint(t.Context(), address, "p2"); err != nil {
+		t.Fatal(err)
+	}
+	kept := b.objects[lost]
+	delete(b.objects, lost)
+	report, err := open(t, b, k.id).Prune(t.Context(), repo.PruneOptions{})
+	if err != nil || report.Missing != 1 || report.Condemned != 0 {
+		t.Fatalf("with a lost pack: %+v, %v", report, err)
+	}
+	b.objects[lost] = kept
+	report, err = open(t, b, k.id).Prune(t.Context(), repo.PruneOptions{})
+	if err != nil || report.Missing != 0 || report.Condemned != 1 {
+		t.Fatalf("when it is back: %+v, %v", report, err)
+	}
+}

@@ -65,6 +65,11 @@ func writeBlock(b *bytes.Buffer, s *Block) {
 		fmt.Fprintf(b, "```hcl\n%s\n```\n\n", s.Example)
 	}
 	writeArguments(b, s)
+	writeInner(b, s, header)
+}
+
+// writeInner documents the blocks inside of a block, and those inside of them.
+func writeInner(b *bytes.Buffer, s *Block, header string) {
 	for i := range s.Blocks {
 		sub := &s.Blocks[i]
 		if sub.Unavailable {
@@ -73,6 +78,7 @@ func writeBlock(b *bytes.Buffer, s *Block) {
 		}
 		fmt.Fprintf(b, "### `%s` in `%s`\n\n%s%s\n\n", sub.Type, header, sub.Doc, occurrence(sub))
 		writeArguments(b, sub)
+		writeInner(b, sub, sub.Type+"` in `"+header)
 	}
 }
 

@@ -131,7 +131,7 @@ var registry = []Block{
 			{Name: "weekly", Type: TypeInt, Max: maxCount, Doc: "The same for ISO weeks."},
 			{Name: "monthly", Type: TypeInt, Max: maxCount, Doc: "The same for months."},
 			{Name: "yearly", Type: TypeInt, Max: maxCount, Doc: "The same for years."},
-			{Name: "min_verified", Type: TypeInt, Max: maxCount, Doc: "Never fewer verified restore points than this, whatever the rules say. It keeps nothing by itself."},
+			{Name: "min_verified", Type: TypeInt, Max: maxCount, Doc: "Never fewer verified restore points than this, whatever the rules say: the newest verified ones stay."},
 			{Name: "max_prune_percent", Type: TypeInt, Min: 1, Max: 100, Doc: "One apply expires at most this share of a backup's restore points; no limit when absent."},
 			{Name: "continuous", Type: TypeDuration, Unavailable: true, Doc: "Every instant of this window (WAL)."},
 		},
