@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/holdfast-io/holdfast/executors"
+	"github.com/holdfast-io/holdfast/internal/repo"
 	"github.com/holdfast-io/holdfast/state"
 )
 
@@ -21,6 +22,7 @@ type fallback struct {
 	mu     sync.Mutex
 	at     int // the copy in use
 	supply executors.Supply
+	failed map[string]error // why a copy gave way, by store
 }
 
 var _ executors.Supply = (*fallback)(nil)
@@ -50,6 +52,9 @@ func (f *fallback) next(ctx context.Context, failed executors.Supply, cause erro
 	if f.supply != failed {
 		return f.supply, nil // another reader went on already
 	}
+	if f.at >= 0 && cause != nil {
+		f.gaveWay(f.copies[f.at].Store, cause)
+	}
 	for i := f.at + 1; i < len(f.copies); i++ {
 		if ctx.Err() != nil {
 			return nil, errors.Join(cause, ctx.Err())
@@ -62,9 +67,32 @@ func (f *fallback) next(ctx context.Context, failed executors.Supply, cause erro
 			f.at, f.supply = i, supply
 			return supply, nil
 		}
+		f.gaveWay(f.copies[i].Store, err)
 		cause = err
 	}
 	return nil, cause
+}
+
+// gaveWay remembers why a copy could not be read, with mu held.
+func (f *fallback) gaveWay(store string, cause error) {
+	if f.failed == nil {
+		f.failed = map[string]error{}
+	}
+	f.failed[store] = cause
+}
+
+// damaged tells which copies were found damaged, by store: evidence that a restore must not forget.
+func (f *fallback) damaged() map[string]string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	found := map[string]string{}
+	for store, cause := range f.failed {
+		var d *repo.DamagedError
+		if errors.As(cause, &d) {
+			found[store] = d.Error()
+		}
+	}
+	return found
 }
 
 // through calls fn with the copy in use, and again with the next one when it was the copy that failed, not the caller.

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/holdfast-io/holdfast/executors"
+	"github.com/holdfast-io/holdfast/internal/apply"
 	"github.com/holdfast-io/holdfast/internal/cli/view"
 	"github.com/holdfast-io/holdfast/planner/plan"
 	"github.com/holdfast-io/holdfast/policy"
@@ -201,7 +202,7 @@ func (s *session) bringBack(ctx context.Context, address string, p state.Restore
 		}
 	}
 	progress.ActionFinished(a, done)
-	s.recordRestore(context.WithoutCancel(ctx), done)
+	s.recordRestore(context.WithoutCancel(ctx), done, from.damaged())
 	if err != nil {
 		return fmt.Errorf("restore %s: %w", address, err)
 	}
@@ -211,7 +212,8 @@ func (s *session) bringBack(ctx context.Context, address string, p state.Restore
 	return nil
 }
 
-func (s *session) recordRestore(ctx context.Context, done state.RunAction) {
+// recordRestore keeps the run, and as evidence which copies were found damaged: the next plan repairs them.
+func (s *session) recordRestore(ctx context.Context, done state.RunAction, damaged map[string]string) {
 	run := state.Run{
 		ID: newID(s.Now()), Operation: "restore", Who: s.holder(), Started: done.Started, Finished: done.Finished, Status: done.Status,
 		Actions: []state.RunAction{done},
@@ -220,6 +222,9 @@ func (s *session) recordRestore(ctx context.Context, done state.RunAction) {
 	if err == nil {
 		err = b.Update(ctx, func(c *state.Catalog) error {
 			c.Runs = append(c.Runs, run)
+			for store, problem := range damaged {
+				apply.AddProof(c, done.Address, done.Point, store, state.Proof{Level: string(policy.VerifyStored), At: done.Finished, Run: run.ID, Error: problem})
+			}
 			return nil
 		})
 	}
