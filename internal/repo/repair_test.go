@@ -446,3 +446,23 @@ func TestCrashOfRepair(t *testing.T) {
 		}
 	}
 }
+
+// TestUnreliableReadingSetsNothingAside: a pack that reads otherwise each time is not taken away.
+func TestUnreliableReadingSetsNothingAside(t *testing.T) {
+	k := classic(t)
+	b := newMemory()
+	initRepo(t, b, repo.InitOptions{Recipients: []string{k.public}})
+	made, _ := backup(t, open(t, b, k.id), "p1", []file{{"a", random(1, 200_000), "1"}})
+	pack := b.names("packs/")[0]
+	for good := range 3 { // how many readings are right before the wrong ones
+		faulty := blobtest.NewFaulty(b)
+		for i := range 3 {
+			faulty.Add(blobtest.Fault{Op: blobtest.Get, Prefix: pack, Skip: good, Mangle: blobtest.FlipBit(1000 + i)})
+		}
+		r := open(t, faulty, k.id)
+		_, _ = r.RepairPoint(t.Context(), nil, repo.PointCheck{Address: address, ID: "p1", ManifestSHA: made.Manifest, SummarySHA: made.Summary}, repo.RepairOptions{})
+		if len(b.names("packs/")) != 1 || len(b.names("quarantine/")) != 0 {
+			t.Fatalf("after %d good readings: packs %v, quarantine %v", good, b.names("packs/"), b.names("quarantine/"))
+		}
+	}
+}

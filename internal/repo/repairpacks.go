@@ -64,6 +64,16 @@ func (m *mender) pack(ctx context.Context, id index.PackID) error {
 			return nil
 		}
 	}
+	if raw != nil {
+		// What goes is only what is certainly damaged: memory and the way to a store have faults of their own.
+		again, err := m.get(ctx, m.r, name)
+		if err != nil || hashOf(again) == id.String() {
+			return err
+		}
+		if !bytes.Equal(again, raw) {
+			return fmt.Errorf("%s: two readings give different bytes, so it is left as it is: this host's memory, or the way to the store, is not reliable", name)
+		}
+	}
 	m.mu.Lock()
 	m.gone[id] = true
 	m.mu.Unlock()
