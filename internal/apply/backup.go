@@ -86,7 +86,7 @@ func (w *walker) backup(ctx context.Context, a plan.Action) (result, error) {
 	for _, warning := range receipt.Warnings {
 		w.Events.ActionNote(a, warning)
 	}
-	point := restorePoint(a.Point, b.Store, repository.ID(), Found{Info: info, Receipt: receipt})
+	point := PointOf(a.Point, b.Store, repository.ID(), Found{Info: info, Receipt: receipt})
 	point.Finished = w.Now().UTC()
 	if err := w.addPoint(ctx, a.Address, point); err != nil {
 		return result{}, err
@@ -135,7 +135,8 @@ func (w *walker) tell(a plan.Action, problems []executors.Problem) error {
 	return fmt.Errorf("%d items could not be read; restore point %s is kept but incomplete (first: %w)", missing, a.Point, first)
 }
 
-func restorePoint(id, store, repository string, f Found) state.RestorePoint {
+// PointOf is the catalog's record of a point that is whole in a store.
+func PointOf(id, store, repository string, f Found) state.RestorePoint {
 	return state.RestorePoint{
 		ID: id, Time: f.Info.Time, Slot: f.Info.Slot, Finished: f.Info.Time, Run: f.Info.Run, Source: f.Info.Source,
 		Method: f.Info.Method, Incomplete: f.Info.Incomplete, Size: f.Receipt.Size, Items: f.Receipt.Items,

@@ -69,7 +69,7 @@ func (w *walker) settle(ctx context.Context, a plan.Action) (result, error) {
 	}
 	if ok {
 		w.Events.ActionNote(a, "restore point "+a.Point+" is whole in the store; adopted")
-		point, address := restorePoint(a.Point, store, repository.ID(), found), a.Address
+		point, address := PointOf(a.Point, store, repository.ID(), found), a.Address
 		if to := policy.Destination(w.Policy.Moved, address); to != "" && w.declares(to) && !w.declares(address) {
 			address, point.StoredAs = to, address
 		}
