@@ -254,7 +254,7 @@ func (p *planner) rehearse(w *work) {
 	if r == nil || r.Every <= 0 || paused(w.backup) || p.in.Sealed[w.backup.Store] || w.backup.Verify.After == policy.VerifyRestore && w.making != "" {
 		return
 	}
-	last := lastRehearsal(w.points)
+	last := state.LastProof(w.points, string(policy.VerifyRestore))
 	if !last.IsZero() && p.now.Sub(last) < r.Every.Std() {
 		return
 	}
@@ -306,20 +306,6 @@ func (w *work) settling() (ids []string) {
 		}
 	}
 	return ids
-}
-
-// lastRehearsal is when a point of the backup was last brought back with success.
-func lastRehearsal(points []state.RestorePoint) (last time.Time) {
-	for i := range points {
-		for j := range points[i].Copies {
-			for _, proof := range points[i].Copies[j].Proofs {
-				if proof.OK && proof.Level == string(policy.VerifyRestore) && proof.At.After(last) {
-					last = proof.At
-				}
-			}
-		}
-	}
-	return last
 }
 
 // lost tells whether no copy of the newest complete point is sound.

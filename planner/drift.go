@@ -289,7 +289,7 @@ func (p *planner) overdueRehearsal(w *work) {
 	if r == nil || r.Every <= 0 && w.backup.Verify.After != policy.VerifyRestore || w.newest < 0 {
 		return
 	}
-	last := lastRehearsal(w.points)
+	last := state.LastProof(w.points, string(policy.VerifyRestore))
 	if failed := failedRehearsal(w.points); failed.At.After(last) {
 		p.drifted(plan.Drift{
 			Address: w.address, Reason: plan.DriftRehearsalOld, Since: failed.At, Fixed: w.rehearsing != "",

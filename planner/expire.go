@@ -89,7 +89,7 @@ func rehearses(b policy.Backup) bool { return b.Verify.Restore != nil && b.Verif
 func newestRehearsed(points []state.RestorePoint) int {
 	newest := -1
 	for i := range points {
-		if (newest < 0 || !points[i].Time.Before(points[newest].Time)) && !lastRehearsal(points[i:i+1]).IsZero() {
+		if (newest < 0 || !points[i].Time.Before(points[newest].Time)) && !state.LastProof(points[i:i+1], string(policy.VerifyRestore)).IsZero() {
 			newest = i
 		}
 	}

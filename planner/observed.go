@@ -1,7 +1,5 @@
 package planner
 
-import "time"
-
 // Observed is what a refresh saw of the world. Absent stores and sources were not looked at.
 type Observed struct {
 	Mode    string // list, deep; empty for none
@@ -17,11 +15,8 @@ type ObservedStore struct {
 	Points              []ObservedPoint
 	Damage              []ObservedDamage
 	Unknown             []string // objects that belong to nothing
-	Bytes, Objects      int64
-	Unneeded            int64     // bytes of packs that no point needs, condemned ones included; 0 when the keys at hand cannot tell
-	Condemned           int64     // bytes of packs that wait for the end of their grace
-	Due                 time.Time // when the first of them may be deleted
-	Versioning          *bool     // nil where the store does not tell
+	Bytes               int64    // everything stored
+	Versioning          *bool    // nil where the store does not tell
 	ObjectLock          *bool
 }
 

@@ -1,5 +1,7 @@
 package state
 
+import "time"
+
 // Verified tells whether any copy has a good proof of at least one level and no newer failed one.
 func (p RestorePoint) Verified() bool {
 	for _, c := range p.Copies {
@@ -69,4 +71,18 @@ func (p RestorePoint) Stored(address string) string {
 		return p.StoredAs
 	}
 	return address
+}
+
+// LastProof is when some copy of the points was last proven at a level; zero when none ever was.
+func LastProof(points []RestorePoint, level string) (last time.Time) {
+	for i := range points {
+		for j := range points[i].Copies {
+			for _, proof := range points[i].Copies[j].Proofs {
+				if proof.OK && proof.Level == level && proof.At.After(last) {
+					last = proof.At
+				}
+			}
+		}
+	}
+	return last
 }

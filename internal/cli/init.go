@@ -105,6 +105,10 @@ func (s *session) initStore(ctx context.Context, address string) (initialized, e
 	if errors.As(before, &wrong) {
 		return initialized{}, before
 	}
+	if known := s.stores.expected(address, s.policy.Stores[address]); known != "" && errors.Is(before, repo.ErrNoRepository) {
+		return initialized{}, fmt.Errorf("%s (%s) is empty, and the catalog knows repository %s there: is it mounted, is the url right? "+
+			"Nothing was made, so that what comes back is not hidden. Where it is lost for good, give the store another url", address, s.policy.Stores[address].URL, known)
+	}
 	id, err := s.stores.Initialize(ctx, address, like)
 	if err != nil {
 		return initialized{}, err

@@ -87,7 +87,7 @@ func (s *session) observeStore(ctx context.Context, address, mode string) planne
 	config := r.Config()
 	seen := planner.ObservedStore{
 		Repository: r.ID(), Recipients: config.Recipients, Writers: config.Writers, Unknown: survey.Unknown,
-		Bytes: survey.Bytes, Objects: survey.Objects, Unneeded: survey.Unneeded, Condemned: survey.Condemned,
+		Bytes: survey.Bytes,
 	}
 	if guards, err := blob.GuardsOf(ctx, r.bucket); err == nil {
 		seen.Versioning, seen.ObjectLock = guards.Versioning, guards.ObjectLock

@@ -198,7 +198,7 @@ func doubts(b policy.Backup, points []state.RestorePoint, newest state.RestorePo
 		}
 	}
 	if r := b.Verify.Restore; r != nil && r.Every > 0 {
-		last := lastRehearsal(points)
+		last := state.LastProof(points, string(policy.VerifyRestore))
 		switch age := now.Sub(last); {
 		case last.IsZero():
 			missing = append(missing, "no restore was ever rehearsed; the policy asks for one every "+r.Every.String())
@@ -207,20 +207,6 @@ func doubts(b policy.Backup, points []state.RestorePoint, newest state.RestorePo
 		}
 	}
 	return missing
-}
-
-// lastRehearsal is when any point of a backup was last brought back to a scratch place with success.
-func lastRehearsal(points []state.RestorePoint) (last time.Time) {
-	for i := range points {
-		for _, c := range points[i].Copies {
-			for _, proof := range c.Proofs {
-				if proof.OK && proof.Level == string(policy.VerifyRestore) && proof.At.After(last) {
-					last = proof.At
-				}
-			}
-		}
-	}
-	return last
 }
 
 // protectedBy says what the protection rests on.

@@ -20,10 +20,6 @@ type PruneOptions struct {
 	// Grace is how long a pack stays condemned before it is deleted. It covers stores that list late and people who change
 	// their minds; writers are safe without it.
 	Grace time.Duration
-	// Repack is from which share of bytes that no point needs the rest of a pack is stored anew, where the keys at hand can
-	// read it. 0 means a half.
-	Repack   float64
-	Progress func(done, total int64) // steps; one call at a time; may be nil
 }
 
 // PruneReport tells what a prune did and what it left. Sizes are stored bytes.
@@ -83,9 +79,7 @@ type pruner struct {
 	size    int64       // of marks, indexes and remains: what was added less what was deleted
 	objects int64       // likewise
 
-	mu    sync.Mutex
-	steps int64
-	total int64
+	mu sync.Mutex // guards size and objects while index objects are replaced side by side
 }
 
 func (p *pruner) run(ctx context.Context) error {
@@ -215,7 +209,6 @@ func (p *pruner) judge(ctx context.Context) (doomed []index.PackID, err error) {
 			acquit = append(acquit, id) // the mark of a pack that was deleted: a crash came before the mark went
 		}
 	}
-	p.expect(len(condemn) + len(acquit) + 3*len(doomed))
 	p.report.Acquitted = int64(len(acquit))
 	for _, id := range acquit {
 		delete(p.marked, id)
@@ -506,29 +499,12 @@ func (p *pruner) count() {
 	}
 }
 
-func (p *pruner) expect(steps int) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.total += int64(steps)
-}
-
 // each does one step for every pack, several at a time.
 func (p *pruner) each(ctx context.Context, ids []index.PackID, step func(context.Context, index.PackID) error) error {
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(pruneWorkers)
 	for _, id := range ids {
-		g.Go(func() error {
-			if err := step(gctx, id); err != nil {
-				return err
-			}
-			p.mu.Lock()
-			defer p.mu.Unlock()
-			p.steps++
-			if p.o.Progress != nil {
-				p.o.Progress(p.steps, p.total)
-			}
-			return nil
-		})
+		g.Go(func() error { return step(gctx, id) })
 	}
 	return g.Wait()
 }

@@ -19,8 +19,8 @@ import (
 	"github.com/holdfast-io/holdfast/internal/repo/pack"
 )
 
-// defaultRepack is the share of dead bytes from which a pack is rewritten.
-const defaultRepack = 0.5
+// repackShare is the share of dead bytes from which a pack is rewritten.
+const repackShare = 0.5
 
 // maxReplaces bounds how many earlier summaries one names.
 const maxReplaces = 64
@@ -141,10 +141,6 @@ func (l *lineReader) refs(each func([]manifest.Ref)) error {
 
 // sparse returns the packs in use that are mostly dead, by what the indexes list.
 func (p *pruner) sparse(ctx context.Context, loaded *loaded) ([]index.Pack, error) {
-	share := p.o.Repack
-	if share == 0 {
-		share = defaultRepack
-	}
 	var out []index.Pack
 	seen := map[index.PackID]bool{}
 	for _, info := range p.other {
@@ -170,7 +166,7 @@ func (p *pruner) sparse(ctx context.Context, loaded *loaded) ([]index.Pack, erro
 					live += int64(rec.Stored)
 				}
 			}
-			if all > 0 && float64(all-live) > share*float64(all) {
+			if all > 0 && float64(all-live) > repackShare*float64(all) {
 				out = append(out, x)
 			}
 			return nil
