@@ -73,6 +73,7 @@ type Problem struct {
 
 // RestoreRequest asks to bring a restore point back.
 type RestoreRequest struct {
+	Source  policy.Source // that the point was made of; zero when the policy does not declare it any more
 	Backup  policy.Backup
 	Target  Target
 	Only    []string          // globs over item paths; empty means everything. Their meaning below an item is the executor's
@@ -83,8 +84,8 @@ type RestoreRequest struct {
 
 // Target is where a restore goes: Root for files, URL for servers.
 type Target struct {
-	Root string
-	URL  *policy.Secret // may hold a password
+	Root string         // Qdrant: the name of the restored collection, in which * stands for its name in the point; empty means *
+	URL  *policy.Secret // may hold a password; nil (Qdrant): the request's Source
 }
 
 // Preview is what a restore will do, told before it starts.
@@ -149,6 +150,10 @@ type OpenFunc func() (io.ReadCloser, error)
 // ErrReread, returned by an OpenFunc's reader in place of io.EOF, says that the content changed while it was read: the
 // sink forgets what it read of the entry and opens it again. The executor bounds the number of times.
 var ErrReread = errors.New("content changed while being read")
+
+// ErrCut, returned by an OpenFunc's reader beside the last bytes before a boundary, says that what follows is best stored
+// apart from them: the sink ends a chunk there and reads on. Content that moves as a whole is recognised that way.
+var ErrCut = errors.New("a part of the content ends here")
 
 // Content says where an entry's bytes come from.
 type Content struct {

@@ -28,6 +28,7 @@ type Rehearser interface {
 
 // RehearseRequest asks to rehearse the restore of a point.
 type RehearseRequest struct {
+	Source    policy.Source // that the point was made of; zero when the policy does not declare it any more
 	Backup    policy.Backup
 	Rehearsal policy.Rehearsal
 	Dir       string // an existing folder for scratch data; empty: the folder for temporary files

@@ -94,6 +94,7 @@ type Source struct {
 	Address  string          `json:"-"`
 	Kind     SourceKind      `json:"kind"`
 	Postgres *PostgresSource `json:"postgres,omitempty"`
+	Qdrant   *QdrantSource   `json:"qdrant,omitempty"`
 	Files    *FilesSource    `json:"files,omitempty"`
 }
 
@@ -106,6 +107,35 @@ type PostgresSource struct {
 	Database string  `json:"database,omitempty"` // to connect to; which databases are backed up is the backup's choice
 	SSLMode  string  `json:"sslmode,omitempty"`
 	Password *Secret `json:"password,omitempty"`
+}
+
+// QdrantSource is a Qdrant server or cluster.
+type QdrantSource struct {
+	URLs          []string   `json:"urls"`                      // REST base URL of every node: "http://10.0.0.5:6333"
+	GRPC          []string   `json:"grpc,omitempty"`            // gRPC "host:port" of the nodes; empty: the hosts of URLs, one port above REST's
+	APIKey        *Secret    `json:"api_key,omitempty"`         // to read: the key, or a token with the access rw to the collections
+	RestoreAPIKey *Secret    `json:"restore_api_key,omitempty"` // to restore and rehearse: the key itself; nil means APIKey
+	Collections   []string   `json:"collections,omitempty"`     // globs over names; empty means every collection
+	SnapshotsPath string     `json:"snapshots_path,omitempty"`  // the server's storage.snapshots_path as this host sees it; empty: not at hand
+	TLS           *TLSClient `json:"tls,omitempty"`
+}
+
+// TLSClient says how a server is trusted and what is shown to it. Paths are files in PEM.
+type TLSClient struct {
+	CAFile             string `json:"ca_file,omitempty"` // trusted instead of the system's authorities
+	CertFile           string `json:"cert_file,omitempty"`
+	KeyFile            string `json:"key_file,omitempty"`
+	ServerName         string `json:"server_name,omitempty"`
+	InsecureSkipVerify bool   `json:"insecure_skip_verify,omitempty"`
+	Base               string `json:"-"` // the policy's folder, that relative paths start from
+}
+
+// Path is where one of the files is, seen from the policy's folder when it is relative.
+func (t TLSClient) Path(name string) string {
+	if name == "" || t.Base == "" || path.IsAbs(name) {
+		return name
+	}
+	return path.Join(t.Base, name)
 }
 
 // FilesSource is a tree of files. Globs are doublestar patterns relative to Root; no Include means everything.
@@ -150,7 +180,9 @@ type Backup struct {
 	Schedule    *Schedule   `json:"schedule,omitempty"` // nil: runs only when asked for by -force
 	Compression Compression `json:"compression"`
 	Objective   Objective   `json:"objective,omitzero"`
-	Logical     *Logical    `json:"logical,omitempty"` // PostgreSQL by pg_dump
+	Logical     *Logical    `json:"logical,omitempty"`  // PostgreSQL by pg_dump
+	Snapshot    *Snapshot   `json:"snapshot,omitempty"` // Qdrant by shard snapshots
+	Export      *Export     `json:"export,omitempty"`   // Qdrant by scrolling through the points
 	Verify      Verify      `json:"verify"`
 	MaxRate     int64       `json:"max_rate,omitempty"` // bytes per second read from the source; 0: no limit
 }
@@ -158,10 +190,15 @@ type Backup struct {
 // Stores returns the store the backup writes to, then those of its copies.
 func (b Backup) Stores() []string { return append([]string{b.Store}, b.Copies...) }
 
-// Method is how a backup reads its source: "logical" for pg_dump, "files" for a tree.
+// Method is how a backup reads its source: "logical" for pg_dump, "snapshot" and "export" for Qdrant, "files" for a tree.
 func (b Backup) Method() string {
-	if b.Logical != nil {
+	switch {
+	case b.Logical != nil:
 		return "logical"
+	case b.Snapshot != nil:
+		return "snapshot"
+	case b.Export != nil:
+		return "export"
 	}
 	return "files"
 }
@@ -201,6 +238,29 @@ type Logical struct {
 	ExcludeTables    []string `json:"exclude_tables,omitempty"`
 }
 
+// Snapshot is the method that takes the server's own snapshots of every shard.
+type Snapshot struct {
+	Mode SnapshotMode `json:"mode"`
+}
+
+// SnapshotMode is how a shard's snapshot leaves the server.
+type SnapshotMode string
+
+// The modes.
+const (
+	SnapshotAuto   SnapshotMode = "auto"     // stream where the server's version does it safely, else file
+	SnapshotFile   SnapshotMode = "snapshot" // the server makes a file, which is downloaded and deleted
+	SnapshotStream SnapshotMode = "stream"   // the server sends while it reads, without a file
+)
+
+// Export is the method that reads points one by one: slower, portable between versions and numbers of shards.
+type Export struct {
+	IncludePayload bool   `json:"include_payload"`
+	IncludeVectors bool   `json:"include_vectors"`
+	Filter         string `json:"filter,omitempty"` // Qdrant's filter in JSON; empty: every point
+	Batch          int    `json:"batch,omitempty"`  // points per request; 0 means that the executor chooses
+}
+
 // VerifyLevel is how far a copy is read back. Higher levels include the lower ones.
 type VerifyLevel string
 
@@ -233,17 +293,20 @@ type Verify struct {
 // Rehearsal says how a restore point is brought back to a scratch place, and what must hold there.
 type Rehearsal struct {
 	Every  Duration `json:"every,omitempty"`  // the newest point is rehearsed when the last good rehearsal is older; 0: only by After
-	Server *Secret  `json:"server,omitempty"` // PostgreSQL: URL of a server to make a scratch database on; nil starts one for the purpose
+	Server *Secret  `json:"server,omitempty"` // PostgreSQL: URL of a server to make a scratch database on; nil starts one. Qdrant: URL of a node; nil is the source itself
 	Checks []Check  `json:"checks,omitempty"`
 }
 
 // Check is a question asked of restored data.
 type Check struct {
-	Name     string    `json:"name"`
-	Database string    `json:"database,omitempty"` // PostgreSQL: where to ask; empty is the only (or first) database of the point
-	Query    string    `json:"query,omitempty"`    // PostgreSQL: self.value is the first column of the first row, self.rows their number
-	Path     string    `json:"path,omitempty"`     // files: a glob; self.count and self.bytes tell of the files that match
-	Expect   Condition `json:"expect"`
+	Name     string `json:"name"`
+	Database string `json:"database,omitempty"` // PostgreSQL: where to ask; empty is the only (or first) database of the point
+	Query    string `json:"query,omitempty"`    // PostgreSQL: self.value is the first column of the first row, self.rows their number
+	Path     string `json:"path,omitempty"`     // files: a glob; self.count and self.bytes tell of the files that match
+	// Collection (Qdrant) is the one to ask: self.points (exact), self.vectors (exact, all names together), self.status.
+	Collection string    `json:"collection,omitempty"`
+	Search     string    `json:"search,omitempty"` // Qdrant: a query in JSON, as its query endpoint takes it; self.hits, self.ids, self.scores tell what it found, best first
+	Expect     Condition `json:"expect"`
 }
 
 // Duration is a span of time that encodes as the shortest policy text, such as "36h" or "7d" (d is exactly 24h, w 7d).
