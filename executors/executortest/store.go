@@ -241,7 +241,7 @@ func (k *Sink) readOnce(p *pending) ([]byte, error) {
 		if err == io.EOF {
 			return data, nil
 		}
-		if err != nil {
+		if err != nil && !errors.Is(err, executors.ErrCut) {
 			return nil, err
 		}
 	}

@@ -37,6 +37,7 @@ func (r *repository) NewPoint(ctx context.Context, o apply.PointOptions) (apply.
 		Address: o.Address, Point: o.Point, Compression: string(o.Compression), SizeHint: o.SizeHint,
 		IsSkip:   func(err error) bool { return errors.Is(err, executors.ErrSkip) },
 		IsReread: func(err error) bool { return errors.Is(err, executors.ErrReread) },
+		IsCut:    func(err error) bool { return errors.Is(err, executors.ErrCut) },
 		Progress: func(s repo.WriterStats) { o.Progress(s.Bytes, s.Stored) },
 	})
 	if err != nil {

@@ -73,10 +73,10 @@ func (rd *ingester) once(it *item) (bytes, reused int64, err error) {
 			<-rd.w.large
 		}
 	}()
-	buf, eof := rd.buf[:0], false
+	buf, eof, cut := rd.buf[:0], false, false
 	for {
 		cutter := rd.w.cutter(max(it.content.SizeHint, bytes))
-		if !eof && len(buf) < cutter.Sizes().Max {
+		if !eof && !cut && len(buf) < cutter.Sizes().Max {
 			if bytes > 0 && !token {
 				// Two large contents at a time would be interleaved in the packs and cost a restore of one twice the reading.
 				select {
@@ -86,7 +86,7 @@ func (rd *ingester) once(it *item) (bytes, reused int64, err error) {
 					return bytes, reused, rd.w.err()
 				}
 			}
-			if buf, eof, err = rd.fill(body, buf, cutter.Sizes().Max); err != nil {
+			if buf, eof, cut, err = rd.fill(body, buf, cutter.Sizes().Max); err != nil {
 				return bytes, reused, err
 			}
 		}
@@ -106,12 +106,15 @@ func (rd *ingester) once(it *item) (bytes, reused int64, err error) {
 			rd.w.reused.Add(int64(n))
 		}
 		rd.w.progress()
-		buf = buf[n:]
+		if buf = buf[n:]; len(buf) == 0 {
+			cut = false
+		}
 	}
 }
 
-// fill moves rest to the front of the reader's buffer and reads until that is full or the content ends.
-func (rd *ingester) fill(body io.Reader, rest []byte, largest int) (buf []byte, eof bool, err error) {
+// fill moves rest to the front of the reader's buffer and reads until that is full, the content ends, or its reader asks for
+// a cut behind what it gave.
+func (rd *ingester) fill(body io.Reader, rest []byte, largest int) (buf []byte, eof, cut bool, err error) {
 	if want := max(readBuffer, 2*largest); len(rd.buf) < want {
 		grown := make([]byte, want)
 		copy(grown, rest)
@@ -124,19 +127,23 @@ func (rd *ingester) fill(body io.Reader, rest []byte, largest int) (buf []byte, 
 		n, err := body.Read(rd.buf[end:])
 		end += n
 		if err == io.EOF { //nolint:errorlint // a wrapped EOF is a producer's failure, not the end
-			return rd.buf[:end], true, nil
+			return rd.buf[:end], true, false, nil
 		}
-		if err != nil {
-			return nil, false, err
+		cut = err != nil && rd.w.o.IsCut != nil && rd.w.o.IsCut(err)
+		if err != nil && !cut {
+			return nil, false, false, err
+		}
+		if cut && end > 0 {
+			return rd.buf[:end], false, true, nil
 		}
 		if idle++; n > 0 {
 			idle = 0
 		}
 		if idle > 100 {
-			return nil, false, io.ErrNoProgress
+			return nil, false, false, io.ErrNoProgress
 		}
 	}
-	return rd.buf[:end], false, nil
+	return rd.buf[:end], false, false, nil
 }
 
 // cutter returns the cutter for content of which so much is expected or was seen: sizes grow inside a stream whose size

@@ -27,6 +27,7 @@ type WriterOptions struct {
 	SizeHint    int64  // bytes of the whole source, 0 when unknown. Keep it alike from one point to the next: it selects the chunk sizes
 	IsSkip      func(error) bool
 	IsReread    func(error) bool
+	IsCut       func(error) bool  // an error beside bytes that is none: a chunk ends behind them
 	Progress    func(WriterStats) // called now and then, from any goroutine, one call at a time; may be nil
 
 	replace bool // a damaged point of the same name is repaired

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -348,5 +349,85 @@ func TestMemoryIsBounded(t *testing.T) {
 	t.Logf("stored %d bytes, peak heap %d MiB", receipt.Stored, peak>>20)
 	if peak > 380<<20 {
 		t.Errorf("the heap grew to %d MiB", peak>>20)
+	}
+}
+
+// parts gives its parts one after the other, with a request for a cut behind each but the last.
+type parts struct{ list [][]byte }
+
+var errCut = errors.New("cut")
+
+func (p *parts) Read(b []byte) (int, error) {
+	if len(p.list) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(b, p.list[0])
+	if p.list[0] = p.list[0][n:]; len(p.list[0]) > 0 {
+		return n, nil
+	}
+	if p.list = p.list[1:]; len(p.list) == 0 {
+		return n, nil
+	}
+	return n, errCut
+}
+
+func (p *parts) Close() error { return nil }
+
+// TestCutsMakePartsMovable: what stands between two cuts is recognised wherever it stands the next time, to the last byte,
+// and is put together again as it was.
+func TestCutsMakePartsMovable(t *testing.T) {
+	k := classic(t)
+	b := newMemory()
+	initRepo(t, b, repo.InitOptions{Recipients: []string{k.public}})
+	heads := [][]byte{random(1, 700), random(2, 512), random(3, 1), random(4, 4097)}
+	big := [][]byte{random(5, 3<<20), random(6, 300_001), random(7, 70<<10)}
+	orders := [][][]byte{
+		{heads[0], big[0], heads[1], big[1], heads[2], big[2]},
+		{heads[3], big[2], heads[0], big[1], heads[3], big[0], heads[1]},
+	}
+	for i, order := range orders {
+		o := options(fmt.Sprint("p", i))
+		o.IsCut = func(err error) bool { return errors.Is(err, errCut) }
+		w, err := open(t, b, k.id).NewWriter(t.Context(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(w.Abort)
+		if err := addFile(t, w, "archive", func() (io.ReadCloser, error) { return &parts{list: slices.Clone(order)}, nil }); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Commit(t.Context(), manifest.Info{}); err != nil {
+			t.Fatal(err)
+		}
+		var reused int
+		if i > 0 {
+			for _, part := range append(slices.Clone(big), heads[0], heads[1]) {
+				reused += len(part)
+			}
+		}
+		if got := w.Stats().Reused; got < int64(reused) {
+			t.Errorf("point %d recognised %d bytes, want at least %d", i, got, reused)
+		}
+		wantRestored(t, open(t, b, k.id), o.Point, []file{{path: "archive", data: bytes.Join(order, nil)}})
+	}
+}
+
+// TestOnlyCuts: a reader that gives nothing but cuts is stuck.
+func TestOnlyCuts(t *testing.T) {
+	k := classic(t)
+	b := newMemory()
+	initRepo(t, b, repo.InitOptions{Recipients: []string{k.public}})
+	o := options("p1")
+	o.IsCut = func(err error) bool { return errors.Is(err, errCut) }
+	w, err := open(t, b, k.id).NewWriter(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(w.Abort)
+	if err := addFile(t, w, "stuck", func() (io.ReadCloser, error) { return &script{err: errCut}, nil }); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Flush(t.Context()); !errors.Is(err, io.ErrNoProgress) {
+		t.Errorf("flush: %v, want that there is no progress", err)
 	}
 }
