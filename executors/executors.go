@@ -41,6 +41,7 @@ type Facts struct {
 	Version  string            // server version, such as "15.18"; empty for files
 	Identity string            // something that tells this source from another (system identifier); empty where there is none
 	Names    []string          // databases or collections, in order
+	Gaps     []string          // what of the source no backup could reach, such as a node of a cluster whose URL is missing; sentences
 	Size     int64             // bytes, approximately; 0 when unknown
 	Extra    map[string]string // shown by status; keys are lower_snake
 }

@@ -477,22 +477,38 @@ func (p *planner) driftOfSource(address string, seen ObservedSource) {
 	if before := p.in.Catalog.Objects[address].Identity; before != "" && seen.Identity != "" && before != seen.Identity {
 		add(plan.DriftSourceIdentity, fmt.Sprintf("another server answers: %s, backed up until now was %s", seen.Identity, before))
 	}
-	if before := p.lastVersion(address); before != "" && seen.Version != "" && major(before) != major(seen.Version) {
-		add(plan.DriftSourceVersion, fmt.Sprintf("it is version %s now; the newest restore point is of version %s, and older ones need a server of their major version or a newer one", seen.Version, before))
+	kind := p.in.Desired.Sources[address].Kind
+	if before := p.lastVersion(address); before != "" && seen.Version != "" && series(kind, before) != series(kind, seen.Version) {
+		needs := "older ones need a server of their major version or a newer one"
+		if kind == policy.KindQdrant {
+			needs = "snapshots are promised to restore only on servers of their minor version; exports fit any"
+		}
+		add(plan.DriftSourceVersion, fmt.Sprintf("it is version %s now; the newest restore point is of version %s, and %s", seen.Version, before, needs))
 	}
 	for _, name := range seen.Names {
-		if name == "postgres" {
-			continue // the maintenance database that every server has
-		}
-		if !p.covered(address, name) {
+		if !ignored(kind, name) && !p.covered(address, name) {
 			add(plan.DriftNotCovered, fmt.Sprintf("no backup covers %q", name))
 		}
 	}
+	for _, gap := range seen.Gaps {
+		add(plan.DriftNotCovered, gap)
+	}
 }
 
-func major(version string) string {
-	m, _, _ := strings.Cut(version, ".")
-	return m
+// series is the part of a version within which restore points fit every server: major, for Qdrant major and minor.
+func series(kind policy.SourceKind, version string) string {
+	major, rest, _ := strings.Cut(version, ".")
+	if kind != policy.KindQdrant {
+		return major
+	}
+	minor, _, _ := strings.Cut(rest, ".")
+	return major + "." + minor
+}
+
+// ignored are the names that nobody means to back up: the maintenance database that every PostgreSQL server has, and what
+// restores and rehearsals under way are building.
+func ignored(kind policy.SourceKind, name string) bool {
+	return kind == policy.KindPostgres && name == "postgres" || strings.HasPrefix(name, "hf_drill_") || strings.HasPrefix(name, "hf_restore_")
 }
 
 // lastVersion is the server's version at the newest restore point of the source.
@@ -508,10 +524,18 @@ func (p *planner) lastVersion(source string) (version string) {
 	return version
 }
 
-// covered tells whether some declared backup of a source takes in a database.
+// covered tells whether some declared backup of a source takes in a database or collection. Several Qdrant sources may share
+// a server, each with some of its collections.
 func (p *planner) covered(source, name string) bool {
+	here := p.in.Desired.Sources[source].Qdrant
 	for _, b := range p.in.Desired.Backups {
-		if b.Source == source && (b.Logical == nil || b.Logical.Covers(name)) {
+		from := p.in.Desired.Sources[b.Source].Qdrant
+		switch {
+		case here != nil:
+			if from != nil && from.SameServer(*here) && from.Covers(name) {
+				return true
+			}
+		case b.Source == source && (b.Logical == nil || b.Logical.Covers(name)):
 			return true
 		}
 	}

@@ -53,6 +53,27 @@ func TestDrift(t *testing.T) {
 			}
 		}
 	}
+	// vectors makes the source of the backup a Qdrant server, and adds a second source of one of its nodes.
+	vectors := func(seen planner.ObservedSource, collections ...string) func(*planner.Input) {
+		return func(in *planner.Input) {
+			in.Targets = append(in.Targets, "source.qdrant.v")
+			in.Desired = with(in.Desired, editBackup("backup.app", func(b *policy.Backup) {
+				b.Source, b.Logical, b.Snapshot = "source.qdrant.v", nil, &policy.Snapshot{Mode: policy.SnapshotAuto}
+			}))
+			in.Desired.Sources["source.qdrant.v"] = policy.Source{Address: "source.qdrant.v", Kind: policy.KindQdrant, Qdrant: &policy.QdrantSource{
+				URLs: []string{"http://a:6333", "http://b:6333"}, Collections: collections,
+			}}
+			for address, o := range planner.Objects(in.Desired) {
+				if _, known := in.Catalog.Objects[address]; !known || address == "backup.app" {
+					in.Catalog.Objects[address] = o
+				}
+			}
+			for i := range in.Catalog.Points["backup.app"] {
+				in.Catalog.Points["backup.app"][i].Source, in.Catalog.Points["backup.app"][i].Version = "source.qdrant.v", "1.17.1"
+			}
+			in.Observed = planner.Observed{Mode: "list", Sources: map[string]planner.ObservedSource{"source.qdrant.v": seen}}
+		}
+	}
 	keep := func(edit func(*policy.Retention)) func(*planner.Input) {
 		return func(in *planner.Input) {
 			in.Desired = with(in.Desired, editRetention(edit))
@@ -166,6 +187,38 @@ func TestDrift(t *testing.T) {
 			source(planner.ObservedSource{Identity: "7201", Version: "17.2", Names: []string{"app", "scratch"}})(in)
 			in.Desired = with(in.Desired, editBackup("backup.app", func(b *policy.Backup) { b.Logical = &policy.Logical{ExcludeDatabases: []string{"scr*"}} }))
 		}, []string{"source.postgres.app not_covered"}, "scratch"},
+		{"what a restore is building", source(planner.ObservedSource{Identity: "7201", Version: "17.2", Names: []string{"app", "hf_restore_1a2b"}}), nil, ""},
+		{"a Qdrant server, whole", vectors(planner.ObservedSource{Version: "1.17.9", Names: []string{"docs", "postgres"}}), nil, ""},
+		{"collections by patterns", vectors(planner.ObservedSource{Version: "1.17.1", Names: []string{"chat", "docs-a/b"}}, "docs-*", "c[gh]at"), nil, ""},
+		{
+			"a collection that no backup covers", vectors(planner.ObservedSource{Version: "1.17.1", Names: []string{"docs-a", "postgres"}}, "docs-*"),
+			[]string{"source.qdrant.v not_covered"},
+			`no backup covers "postgres"`,
+		},
+		{"scratch collections", vectors(planner.ObservedSource{Version: "1.17.1", Names: []string{"hf_drill_x", "hf_restore_x"}}, "docs-*"), nil, ""},
+		{
+			"a pattern that cannot be read covers nothing", vectors(planner.ObservedSource{Version: "1.17.1", Names: []string{"docs"}}, "[docs"),
+			[]string{"source.qdrant.v not_covered"},
+			"docs",
+		},
+		{"another source of the server covers it", func(in *planner.Input) {
+			vectors(planner.ObservedSource{Version: "1.17.1", Names: []string{"chat", "docs"}}, "docs")(in)
+			alsoFrom(in, "http://b:6333")
+		}, nil, ""},
+		{"another source of another server does not", func(in *planner.Input) {
+			vectors(planner.ObservedSource{Version: "1.17.1", Names: []string{"chat", "docs"}}, "docs")(in)
+			alsoFrom(in, "http://c:6333")
+		}, []string{"source.qdrant.v not_covered"}, "chat"},
+		{
+			"a node that no URL leads to", vectors(planner.ObservedSource{Version: "1.17.1", Gaps: []string{"peer 7 holds shard 2 of docs, and no URL leads to it"}}),
+			[]string{"source.qdrant.v not_covered"},
+			"peer 7 holds shard 2 of docs, and no URL leads to it",
+		},
+		{
+			"another minor version of Qdrant", vectors(planner.ObservedSource{Version: "1.18.0", Names: []string{"docs"}}),
+			[]string{"source.qdrant.v source_version"},
+			"it is version 1.18.0 now; the newest restore point is of version 1.17.1, and snapshots are promised to restore only on servers of their minor version",
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			in := offsite(10)
@@ -184,6 +237,16 @@ func TestDrift(t *testing.T) {
 			}
 		})
 	}
+}
+
+// alsoFrom declares a second Qdrant source, of the collection chat, and its backup.
+func alsoFrom(in *planner.Input, url string) {
+	in.Desired.Sources["source.qdrant.chat"] = policy.Source{Address: "source.qdrant.chat", Kind: policy.KindQdrant, Qdrant: &policy.QdrantSource{
+		URLs: []string{url}, Collections: []string{"chat"},
+	}}
+	b := in.Desired.Backups["backup.app"]
+	b.Address, b.Source = "backup.chat", "source.qdrant.chat"
+	in.Desired.Backups["backup.chat"] = b
 }
 
 // TestHealthyHasNoDrift: whatever the policy, a fleet that applies at each slot shows no difference between plan and world,

@@ -38,4 +38,5 @@ type ObservedSource struct {
 	Version  string
 	Identity string
 	Names    []string // databases or collections
+	Gaps     []string // what of it no backup could reach, as its executor says
 }

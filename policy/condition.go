@@ -13,7 +13,7 @@ type Condition struct {
 }
 
 // NewCondition makes a condition from the expression as written and a function that computes it. Values of self are
-// string, bool, int64, float64 or nil.
+// string, bool, int64, uint64, float64 or nil, or a list of them as []any.
 func NewCondition(text string, eval func(self map[string]any) (bool, error)) Condition {
 	return Condition{text: text, eval: eval}
 }

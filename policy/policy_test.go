@@ -138,12 +138,46 @@ func TestFilesPath(t *testing.T) {
 		if got := (policy.FilesSource{Root: c.root, Base: c.base}).Path(); got != c.want {
 			t.Errorf("%q under %q: got %q, want %q", c.root, c.base, got, c.want)
 		}
+		if got := (policy.TLSClient{Base: c.base}).Path(c.root); got != c.want {
+			t.Errorf("%q under %q: got %q, want %q", c.root, c.base, got, c.want)
+		}
+	}
+	if got := (policy.TLSClient{Base: "/etc/holdfast"}).Path(""); got != "" {
+		t.Errorf("no file: got %q", got)
+	}
+}
+
+func TestQdrantSource(t *testing.T) {
+	for _, c := range []struct {
+		globs []string
+		name  string
+		want  bool
+	}{
+		{nil, "docs", true},
+		{[]string{"docs-*", "chat"}, "docs-a/b.c", true},
+		{[]string{"docs-*", "chat"}, "chat", true},
+		{[]string{"docs-*", "chat"}, "chats", false},
+		{[]string{"doc?"}, "docs", true},
+		{[]string{"[a-d]ocs"}, "docs", true},
+		{[]string{"[docs"}, "docs", false},
+	} {
+		if got := (policy.QdrantSource{Collections: c.globs}).Covers(c.name); got != c.want {
+			t.Errorf("%q of %q: got %t", c.name, c.globs, got)
+		}
+	}
+	one, both, other := policy.QdrantSource{URLs: []string{"http://a"}}, policy.QdrantSource{URLs: []string{"http://b", "http://a"}}, policy.QdrantSource{URLs: []string{"http://c"}}
+	if !one.SameServer(both) || !both.SameServer(one) || one.SameServer(other) || (policy.QdrantSource{}).SameServer(policy.QdrantSource{}) {
+		t.Error("sources of one server, and of others")
 	}
 }
 
 func TestMethodAndRank(t *testing.T) {
-	if (policy.Backup{}).Method() != "files" || (policy.Backup{Logical: &policy.Logical{}}).Method() != "logical" {
-		t.Error("method")
+	for want, b := range map[string]policy.Backup{
+		"files": {}, "logical": {Logical: &policy.Logical{}}, "snapshot": {Snapshot: &policy.Snapshot{}}, "export": {Export: &policy.Export{}},
+	} {
+		if got := b.Method(); got != want {
+			t.Errorf("method: got %s, want %s", got, want)
+		}
 	}
 	got := []int{policy.VerifyNone.Rank(), policy.VerifyAdded.Rank(), policy.VerifyStored.Rank(), policy.VerifyRead.Rank(), policy.VerifyRestore.Rank(), policy.VerifyLevel("x").Rank()}
 	if diff := cmp.Diff([]int{0, 1, 2, 3, 4, -1}, got); diff != "" {

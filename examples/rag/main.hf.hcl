@@ -1,8 +1,10 @@
-# The backups of a RAG platform, as far as this version goes: PostgreSQL (documents, chunks, embeddings) and configuration
-# files. Two keys: the recovery key reads everything and is kept offline; the key on the backup host can only add.
+# The backups of a RAG platform, as far as this version goes: PostgreSQL (documents and chunks), Qdrant (their vectors) and
+# configuration files. Two keys: the recovery key reads everything and is kept offline; the key on the backup host can only
+# add, so what must be read to be proven (verify = "read", rehearsals) is proven where the recovery key is.
 
 holdfast {
   required_version = ">= 0.1.0"
+  state            = "s3://acme-holdfast-state/rag?region=eu-central-1"
 }
 
 variable "environment" {
@@ -46,6 +48,15 @@ source "postgres" "app" {
   dsn = env("APP_DATABASE_URL")
 }
 
+source "qdrant" "vectors" {
+  urls        = ["https://10.0.0.5:6333", "https://10.0.0.6:6333"] # every node of the cluster
+  api_key     = env("QDRANT_API_KEY")
+  collections = ["docs-*", "chat"] # drift names the collections that no backup covers
+  tls {
+    ca_file = "qdrant-ca.pem"
+  }
+}
+
 source "files" "config" {
   root    = "/etc/rag"
   include = ["**/*.yaml", "prompts/**"]
@@ -87,7 +98,43 @@ backup "app_dump" {
     exclude_tables = ["audit.*"]
   }
   verify {
-    after = "stored" # the backup host has no key that reads; run verify -level=read where the recovery key is
+    after = "read"
+    restore { # brought back to a scratch server, on its own schedule
+      every = "7d"
+      check "documents" {
+        query  = "select count(*) from documents"
+        expect = self.value > 0
+      }
+    }
+  }
+}
+
+backup "vectors" {
+  source    = source.qdrant.vectors
+  store     = store.primary
+  copies    = [store.offsite]
+  retention = retention.standard
+  schedule {
+    every = "1h"
+  }
+  objective {
+    rpo = "1h"
+  }
+  snapshot {} # or export {}: points one by one, portable between versions
+  verify {
+    after = "read"
+    restore {
+      every = "7d"
+      check "documents" {
+        collection = "docs-main"
+        expect     = self.points > 0 && self.status == "green"
+      }
+      check "neighbours" { # of a document that is always there
+        collection = "docs-main"
+        search     = { query = 1, limit = 3 }
+        expect     = self.hits == 3 && self.score > 0.5
+      }
+    }
   }
 }
 
@@ -112,4 +159,16 @@ check "offsite_copy" {
     condition     = each.value.objective.rpo == null || length(each.value.copies) > 0
     error_message = "${each.key} promises an RPO but has no off-site copy."
   }
+}
+
+# ---- history of this file
+
+moved {
+  from = backup.postgres_nightly
+  to   = backup.app_dump
+}
+
+removed { # its restore points stay until their retention ends
+  from    = backup.legacy_mongo
+  destroy = false
 }

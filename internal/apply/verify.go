@@ -35,9 +35,9 @@ func (w *walker) verify(ctx context.Context, a plan.Action) (result, error) {
 	}
 	v := Verifier{Executors: w.Executors, Log: w.Log}
 	b := w.Policy.Backups[a.Address]
-	kind := w.Policy.Sources[point.Source].Kind
+	src := w.Policy.Sources[point.Source]
 	proof, checked, err := v.Verify(ctx, repository, VerifyTarget{
-		Address: a.Address, Point: point, Store: a.Store, Backup: b, Kind: kind, Level: level, Proven: proven,
+		Address: a.Address, Point: point, Store: a.Store, Backup: b, Source: src, Kind: src.Kind, Level: level, Proven: proven,
 		Progress: func(n int64) { w.Events.ActionProgress(a, n, 0, a.Bytes) },
 		Note:     func(note string) { w.Events.ActionNote(a, note) },
 	})
@@ -83,6 +83,7 @@ type VerifyTarget struct {
 	Point    state.RestorePoint
 	Store    string
 	Backup   policy.Backup // zero when the policy does not declare it any more
+	Source   policy.Source // that the point was made of; the same
 	Kind     policy.SourceKind
 	Level    policy.VerifyLevel
 	Proven   []PointCopy // level added: points of the same store that were read back not long ago

@@ -16,6 +16,7 @@ import (
 	"github.com/holdfast-io/holdfast/executors"
 	"github.com/holdfast-io/holdfast/executors/files"
 	"github.com/holdfast-io/holdfast/executors/postgres"
+	"github.com/holdfast-io/holdfast/executors/qdrant"
 	"github.com/holdfast-io/holdfast/internal/apply"
 	"github.com/holdfast-io/holdfast/internal/cli/view"
 	"github.com/holdfast-io/holdfast/planner"
@@ -30,6 +31,7 @@ func executorMap() map[policy.SourceKind]executors.Executor {
 	return map[policy.SourceKind]executors.Executor{
 		policy.KindPostgres: postgres.New(postgres.Options{}),
 		policy.KindFiles:    files.New(),
+		policy.KindQdrant:   qdrant.New(qdrant.Options{}),
 	}
 }
 

@@ -65,7 +65,7 @@ func (s *session) observeSource(ctx context.Context, address string) planner.Obs
 	if err != nil {
 		return planner.ObservedSource{Err: s.redactor.String(err.Error())}
 	}
-	return planner.ObservedSource{Version: facts.Version, Identity: facts.Identity, Names: facts.Names}
+	return planner.ObservedSource{Version: facts.Version, Identity: facts.Identity, Names: facts.Names, Gaps: facts.Gaps}
 }
 
 func (s *session) observeStore(ctx context.Context, address, mode string) planner.ObservedStore {

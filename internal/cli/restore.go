@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/holdfast-io/holdfast/executors"
 	"github.com/holdfast-io/holdfast/internal/apply"
@@ -18,28 +16,28 @@ import (
 
 var restoreCommand = &command{
 	name: "restore", group: "Data", summary: "Bring a restore point back",
-	usage: "ADDRESS -target=PATH|URL [options]",
+	usage: "ADDRESS -target=PATH|URL|NAME [options]",
 	examples: `  holdfast restore backup.config -target=/tmp/config
   holdfast restore backup.app -target=postgres://admin@db2/app_restored
   holdfast restore backup.app -target=postgres://admin@db2/app -only='public.documents' -replace
   holdfast restore backup.app -target=postgres://admin@db2/app_restored -point=20261121T021500Z-9fd2ma -plan-only
-  holdfast restore backup.app -target=postgres://admin@db2/app_restored -from=store.offsite`,
+  holdfast restore backup.app -target=postgres://admin@db2/app_restored -from=store.offsite
+  holdfast restore backup.vectors -target='*_restored' -only='docs-*' -aliases
+  holdfast restore backup.vectors -target=http://10.1.0.5:6333,http://10.1.0.6:6333
+  holdfast restore backup.points -target=docs_acme -only=docs -filter='{"must":[{"key":"tenant","match":{"value":"acme"}}]}'`,
 	define: func(a *app, f *flags) func(context.Context, []string) error {
 		pf, ids, ap := a.policyFlags(f), a.identityFlag(f), a.approvalFlags(f)
 		c := &restoring{approval: ap}
 		c.point = f.string("point", "ID", "latest", "which restore point")
 		c.from = f.string("from", "STORE", "", "read from the copy in this store, and from no other")
-		c.target = f.string("target", "PATH|URL", "", "where to: a folder (files) or a database URL (postgres; a password is better in PGPASSWORD)")
-		c.only = f.list("only", "GLOB", "bring back only this: a path glob (files), DATABASE, SCHEMA.TABLE or DATABASE/SCHEMA.TABLE (postgres)")
+		c.target = f.string("target", "PATH|URL|NAME", "", "where to: a folder (files), a database URL (postgres; a password is better in PGPASSWORD), or a collection's new name, in which * is its old one, on the source's servers or on those of URL[,URL][/NAME] (qdrant; a key is better in QDRANT_API_KEY)")
+		c.only = f.list("only", "GLOB", "bring back only this: a path glob (files), DATABASE, SCHEMA.TABLE or DATABASE/SCHEMA.TABLE (postgres), a glob over collections (qdrant)")
 		c.replace = f.Bool("replace", false, "overwrite what is there")
 		c.planOnly = f.Bool("plan-only", false, "show what would happen and stop")
-		c.globals = f.Bool("globals", false, "postgres: create the roles that are missing first")
-		c.noOwner = f.Bool("no-owner", false, "postgres: leave owners and grants away")
-		c.jobs = f.Int("jobs", 0, "postgres: parallel jobs; 0 chooses")
-		f.values["jobs"] = "N"
+		c.options = restoreOptions(f)
 		return func(ctx context.Context, args []string) error {
 			if len(args) != 1 || *c.target == "" {
-				return usageError("restore needs an address and a target: holdfast restore ADDRESS -target=PATH|URL")
+				return usageError("restore needs an address and a target: holdfast restore ADDRESS -target=PATH|URL|NAME")
 			}
 			if !*c.planOnly {
 				if err := a.needsApproval(ap, false); err != nil {
@@ -62,8 +60,7 @@ type restoring struct {
 	target            *string
 	only              *[]string
 	replace, planOnly *bool
-	globals, noOwner  *bool
-	jobs              *int
+	options           []restoreOption
 }
 
 func (s *session) restore(ctx context.Context, address string, c *restoring) error {
@@ -79,7 +76,7 @@ func (s *session) restore(ctx context.Context, address string, c *restoring) err
 	if !ok {
 		return fmt.Errorf("restore %s: this version of holdfast cannot restore %q sources", address, kind)
 	}
-	req, err := s.restoreRequest(address, kind, c)
+	req, err := s.restoreRequest(address, point.Source, kind, c)
 	if err != nil {
 		return err
 	}
@@ -99,38 +96,6 @@ func (s *session) restore(ctx context.Context, address string, c *restoring) err
 		return err
 	}
 	return s.bringBack(ctx, address, point, executor, req, from, preview)
-}
-
-func (s *session) restoreRequest(address string, kind policy.SourceKind, c *restoring) (executors.RestoreRequest, error) {
-	req := executors.RestoreRequest{
-		Backup: s.policy.Backups[address], Only: *c.only, Replace: *c.replace, Options: map[string]string{}, Log: s.log,
-	}
-	isURL := strings.HasPrefix(*c.target, "postgres://") || strings.HasPrefix(*c.target, "postgresql://")
-	switch {
-	case kind == policy.KindPostgres && isURL:
-		url := *c.target
-		s.redactor.Add(passwordOf(url))
-		req.Target.URL = policy.NewSecret("-target", func() (string, error) { return url, nil })
-		set := func(name string, on bool) {
-			if on {
-				req.Options[name] = "true"
-			}
-		}
-		set("globals", *c.globals)
-		set("no_owner", *c.noOwner)
-		if *c.jobs > 0 {
-			req.Options["jobs"] = strconv.Itoa(*c.jobs)
-		}
-	case kind == policy.KindPostgres:
-		return req, usageError("-target of a postgres restore is a database URL: postgres://user@host:5432/database")
-	case isURL:
-		return req, usageError("-target of a files restore is a folder, not a database URL")
-	case *c.globals || *c.noOwner || *c.jobs > 0:
-		return req, usageError("-globals, -no-owner and -jobs are for postgres restores")
-	default:
-		req.Target.Root = *c.target
-	}
-	return req, nil
 }
 
 func (s *session) showPreview(address string, p state.RestorePoint, c state.Copy, v executors.Preview, only bool) error {

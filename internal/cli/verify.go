@@ -160,7 +160,7 @@ func (s *session) verifyPoints(ctx context.Context, refs []copyRef, level policy
 		}
 		proof, checked, err := v.Verify(ctx, repository, apply.VerifyTarget{
 			Address: ref.address, Point: ref.point, Store: ref.copied.Store, Backup: s.policy.Backups[ref.address],
-			Kind: s.kindOf(ref.point), Level: level, Note: func(note string) { s.noteVerified(ref, note) },
+			Source: s.policy.Sources[ref.point.Source], Kind: s.kindOf(ref.point), Level: level, Note: func(note string) { s.noteVerified(ref, note) },
 			Progress: func(n int64) {
 				if s.err.Live() {
 					progress.ActionProgress(a, n, 0, ref.point.Size)

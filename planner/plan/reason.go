@@ -52,9 +52,9 @@ const (
 	DriftRPO               Reason = "rpo_breach"         // the newest point is older than promised
 	DriftProofOld          Reason = "proof_old"          // evidence is older than the policy asks for
 	DriftRehearsalOld      Reason = "rehearsal_old"      // no good rehearsal within its span
-	DriftNotCovered        Reason = "not_covered"        // a database or collection that no backup covers
+	DriftNotCovered        Reason = "not_covered"        // a database, collection or part of a source that no backup covers
 	DriftSourceIdentity    Reason = "source_identity"    // another server answers
-	DriftSourceVersion     Reason = "source_version"     // another major version answers
+	DriftSourceVersion     Reason = "source_version"     // another major version answers (Qdrant: minor)
 	DriftSourceUnreachable Reason = "source_unreachable" // a refresh could not look at it
 	DriftClock             Reason = "clock_skew"         // a restore point of the catalog is later than now
 	DriftCapacity          Reason = "capacity_near"      // more than 85 % of a store's capacity is used

@@ -47,6 +47,7 @@ func (b *builder) build() {
 		}
 	}
 	b.checkStores(objects)
+	b.checkClusters(objects)
 	b.history()
 	b.houseRules()
 }
@@ -87,8 +88,28 @@ func (b *builder) source(o *object) policy.Source {
 	case policy.KindFiles:
 		s.Files = &policy.FilesSource{Root: o.text("root"), Include: o.texts("include"), Exclude: o.texts("exclude"), OneFileSystem: o.flag("one_file_system"), Base: b.config.dir}
 		b.checkFiles(o)
+	case policy.KindQdrant:
+		s.Qdrant = b.qdrant(o)
 	}
 	return s
+}
+
+func (b *builder) qdrant(o *object) *policy.QdrantSource {
+	q := &policy.QdrantSource{
+		GRPC: o.texts("grpc"), APIKey: b.secret(o, "api_key"), RestoreAPIKey: b.secret(o, "restore_api_key"),
+		Collections: o.texts("collections"), SnapshotsPath: o.text("snapshots_path"),
+	}
+	for _, u := range o.texts("urls") {
+		q.URLs = append(q.URLs, strings.TrimSuffix(u, "/"))
+	}
+	if t := o.block("tls"); t != nil {
+		q.TLS = &policy.TLSClient{
+			CAFile: t.text("ca_file"), CertFile: t.text("cert_file"), KeyFile: t.text("key_file"), ServerName: t.text("server_name"),
+			InsecureSkipVerify: t.flag("insecure_skip_verify"), Base: b.config.dir,
+		}
+	}
+	b.checkQdrant(o)
+	return q
 }
 
 func (b *builder) retention(o *object) policy.Retention {
@@ -115,8 +136,14 @@ func (b *builder) backup(o *object) policy.Backup {
 	if s := o.block("logical"); s != nil {
 		p.Logical = &policy.Logical{Databases: s.texts("databases"), ExcludeDatabases: s.texts("exclude_databases"), Tables: s.texts("tables"), ExcludeTables: s.texts("exclude_tables")}
 	}
+	if s := o.block("snapshot"); s != nil {
+		p.Snapshot = &policy.Snapshot{Mode: policy.SnapshotMode(s.text("mode"))}
+	}
+	if s := o.block("export"); s != nil {
+		p.Export = &policy.Export{IncludePayload: s.flag("include_payload"), IncludeVectors: s.flag("include_vectors"), Filter: s.text("filter"), Batch: s.whole("batch")}
+	}
 	if s := o.block("verify"); s != nil {
-		p.Verify = b.verify(s, b.set.Sources[p.Source].Kind)
+		p.Verify = b.verify(s, b.set.Sources[p.Source])
 	}
 	b.checkBackup(o, p)
 	return p

@@ -12,7 +12,7 @@ import (
 // checkBackup checks what a backup says against what it refers to.
 func (b *builder) checkBackup(o *object, p policy.Backup) {
 	src := b.set.Sources[p.Source]
-	b.checkMethod(o, p, src)
+	b.checkMethod(o, src)
 	b.checkCopies(o, p)
 	b.checkOverlap(o.at("store"), src, b.set.Stores[p.Store])
 	for i, address := range p.Copies {
@@ -24,6 +24,7 @@ func (b *builder) checkBackup(o *object, p policy.Backup) {
 		b.checkGlobs(s, "databases", false)
 		b.checkGlobs(s, "exclude_databases", false)
 	}
+	b.checkQdrantMethods(o)
 	b.checkVerify(o, p)
 	if o.block("schedule") == nil {
 		b.checkUnscheduled(o)
@@ -34,15 +35,53 @@ func (b *builder) checkBackup(o *object, p policy.Backup) {
 	}
 }
 
-// checkMethod wants the method that fits the kind of source.
-func (b *builder) checkMethod(o *object, p policy.Backup, src policy.Source) {
-	at := place{rng: o.node.declared, node: o.node, address: o.address}
-	switch {
-	case src.Kind == policy.KindPostgres && p.Logical == nil && !o.node.flawed:
-		b.error(at, "method", "No method", fmt.Sprintf("%s is a PostgreSQL server: say how it is read. Write logical {} for pg_dump of every database.", src.Address))
-	case src.Kind == policy.KindFiles && p.Logical != nil:
-		at.rng = o.block("logical").node.declared
-		b.error(at, "method", "logical is for PostgreSQL sources", fmt.Sprintf("%s is a tree of files and needs no method block. Remove it.", src.Address))
+// kinds is what the checks say of each kind of source.
+var kinds = map[policy.SourceKind]struct {
+	name, is string
+	methods  []string // one of these blocks says how it is read; none: there is one way
+	write    string   // when none of them is there
+}{
+	policy.KindPostgres: {"PostgreSQL", "a PostgreSQL server", []string{"logical"}, "Write logical {} for pg_dump of every database."},
+	policy.KindQdrant:   {"Qdrant", "a Qdrant server", []string{"snapshot", "export"}, "Write snapshot {} for its own snapshots, or export {} for points that any version takes back."},
+	policy.KindFiles:    {"files", "a tree of files", nil, ""},
+}
+
+// methods are the method blocks, each with the kind of source that it is for.
+var methods = []struct {
+	block string
+	kind  policy.SourceKind
+}{{"logical", policy.KindPostgres}, {"snapshot", policy.KindQdrant}, {"export", policy.KindQdrant}}
+
+// checkMethod wants the one method that fits the kind of source.
+func (b *builder) checkMethod(o *object, src policy.Source) {
+	kind, known := kinds[src.Kind]
+	if !known {
+		return
+	}
+	at, first, misplaced := place{rng: o.node.declared, node: o.node, address: o.address}, "", false
+	for _, m := range methods {
+		s := o.block(m.block)
+		if s == nil {
+			continue
+		}
+		here := at
+		here.rng = s.node.declared
+		switch {
+		case m.kind != src.Kind:
+			misplaced = true
+			detail := fmt.Sprintf("%s is %s and needs no method block. Remove it.", src.Address, kind.is)
+			if len(kind.methods) > 0 {
+				detail = fmt.Sprintf("%s is %s. Use %s instead.", src.Address, kind.is, either(kind.methods))
+			}
+			b.error(here, "method", fmt.Sprintf("%s is for %s sources", m.block, kinds[m.kind].name), detail)
+		case first != "":
+			b.error(here, "method", fmt.Sprintf("%s and %s exclude each other", first, m.block), "A backup reads its source in one way. For both, write two backups of the same source.")
+		default:
+			first = m.block
+		}
+	}
+	if first == "" && !misplaced && len(kind.methods) > 0 && !o.node.flawed {
+		b.error(at, "method", "No method", fmt.Sprintf("%s is %s: say how it is read. %s", src.Address, kind.is, kind.write))
 	}
 }
 

@@ -185,8 +185,19 @@ func toCty(v any) (cty.Value, error) {
 		return cty.StringVal(v), nil
 	case bool:
 		return cty.BoolVal(v), nil
+	case []any:
+		elements := make([]cty.Value, len(v))
+		for i := range v {
+			var err error
+			if elements[i], err = toCty(v[i]); err != nil {
+				return cty.NilVal, err
+			}
+		}
+		return cty.TupleVal(elements), nil
 	case int64:
 		return cty.NumberIntVal(v), nil
+	case uint64:
+		return cty.NumberUIntVal(v), nil
 	case float64:
 		if v != v || v-v != 0 { // NaN and infinities have no number
 			return cty.NilVal, fmt.Errorf("%v is not a number that can be compared", v)

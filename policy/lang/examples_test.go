@@ -17,7 +17,8 @@ func TestExamples(t *testing.T) {
 		"multi-tenant": {`backup.database["acme"]`, `backup.database["globex"]`, `backup.uploads["acme"]`},
 		"offsite":      {"backup.shop", "backup.uploads"},
 		"postgres":     {"backup.app"},
-		"rag":          {"backup.app_dump", "backup.config"},
+		"qdrant":       {"backup.portable", "backup.snapshots"},
+		"rag":          {"backup.app_dump", "backup.config", "backup.vectors"},
 	}
 	got := map[string][]string{}
 	entries, err := os.ReadDir("../../examples")

@@ -77,6 +77,24 @@ source "files" "tenant" {
   exclude         = ["tmp/**"]
   one_file_system = true
 }
+source "qdrant" "vectors" {
+  urls            = ["https://a:6333", "https://b:6333/"]
+  grpc            = ["a:6334", "b:6334"]
+  api_key         = env("KEY")
+  restore_api_key = env("ROOT_KEY")
+  collections     = ["docs-*", "chat"]
+  tls {
+    ca_file              = "ca.pem"
+    cert_file            = "client.pem"
+    key_file             = "client-key.pem"
+    server_name          = "qdrant.internal"
+    insecure_skip_verify = false
+  }
+}
+source "qdrant" "local" {
+  urls           = ["http://localhost:6333"]
+  snapshots_path = "/var/lib/qdrant/snapshots"
+}
 retention "standard" {
   last              = 3
   within            = "48h"
@@ -122,6 +140,40 @@ backup "app" {
       }
     }
   }
+}
+backup "vectors" {
+  source = source.qdrant.vectors
+  store  = store.primary
+  snapshot { mode = "stream" }
+  schedule { every = "1h" }
+  objective { rpo = "1h" }
+  copies = [store.offsite]
+  verify {
+    restore {
+      every  = "7d"
+      server = env("SCRATCH")
+      check "docs" {
+        collection = "docs-main"
+        search     = { query = [0.25, -1], limit = 3 }
+        expect     = self.points > 0 && self.score > 0.5
+      }
+    }
+  }
+}
+backup "points" {
+  source = source.qdrant.vectors
+  store  = store.primary
+  export {
+    include_payload = false
+    include_vectors = true
+    filter          = "{\"must\": [ {\"key\": \"tenant\", \"match\": {\"value\": 18446744073709551615}} ]}"
+    batch           = 500
+  }
+}
+backup "plain" {
+  source = source.qdrant.vectors
+  store  = store.primary
+  export {}
 }
 moved {
   from = backup.older
@@ -182,6 +234,15 @@ func TestLoadEverything(t *testing.T) {
 			"source.postgres.app": {Address: "source.postgres.app", Kind: policy.KindPostgres, Postgres: &policy.PostgresSource{
 				Host: "db", Port: 5433, User: "backup", Database: "app", SSLMode: "verify-full", Password: policy.NewSecret(`env("PW")`, nil),
 			}},
+			"source.qdrant.vectors": {Address: "source.qdrant.vectors", Kind: policy.KindQdrant, Qdrant: &policy.QdrantSource{
+				URLs: []string{"https://a:6333", "https://b:6333"}, GRPC: []string{"a:6334", "b:6334"},
+				APIKey: policy.NewSecret(`env("KEY")`, nil), RestoreAPIKey: policy.NewSecret(`env("ROOT_KEY")`, nil),
+				Collections: []string{"docs-*", "chat"},
+				TLS:         &policy.TLSClient{CAFile: "ca.pem", CertFile: "client.pem", KeyFile: "client-key.pem", ServerName: "qdrant.internal", Base: dir},
+			}},
+			"source.qdrant.local": {Address: "source.qdrant.local", Kind: policy.KindQdrant, Qdrant: &policy.QdrantSource{
+				URLs: []string{"http://localhost:6333"}, SnapshotsPath: "/var/lib/qdrant/snapshots",
+			}},
 			`source.files.tenant["eu"]`: files("eu"),
 			`source.files.tenant["us"]`: files("us"),
 		},
@@ -201,6 +262,27 @@ func TestLoadEverything(t *testing.T) {
 					Checks: []policy.Check{{Name: "documents", Query: "select count(*) from documents", Database: "app", Expect: policy.NewCondition("self.value > 0", nil)}},
 				}},
 			},
+			"backup.vectors": {
+				Address: "backup.vectors", Source: "source.qdrant.vectors", Store: "store.primary", Copies: []string{"store.offsite"},
+				Schedule: &policy.Schedule{Every: 3600e9, Timezone: "UTC"}, Objective: policy.Objective{RPO: 3600e9},
+				Compression: policy.CompressionDefault, Snapshot: &policy.Snapshot{Mode: policy.SnapshotStream},
+				Verify: policy.Verify{After: policy.VerifyStored, Restore: &policy.Rehearsal{
+					Every: 7 * 24 * 3600e9, Server: policy.NewSecret(`env("SCRATCH")`, nil),
+					Checks: []policy.Check{{
+						Name: "docs", Collection: "docs-main", Search: `{"limit":3,"query":[0.25,-1]}`,
+						Expect: policy.NewCondition("self.points > 0 && self.score > 0.5", nil),
+					}},
+				}},
+			},
+			"backup.points": {
+				Address: "backup.points", Source: "source.qdrant.vectors", Store: "store.primary", Compression: policy.CompressionDefault,
+				Export: &policy.Export{IncludeVectors: true, Filter: `{"must":[{"key":"tenant","match":{"value":18446744073709551615}}]}`, Batch: 500},
+				Verify: policy.Verify{After: policy.VerifyStored},
+			},
+			"backup.plain": {
+				Address: "backup.plain", Source: "source.qdrant.vectors", Store: "store.primary", Compression: policy.CompressionDefault,
+				Export: &policy.Export{IncludePayload: true, IncludeVectors: true}, Verify: policy.Verify{After: policy.VerifyStored},
+			},
 			`backup.tenant["eu"]`: tenant("eu"),
 			`backup.tenant["us"]`: tenant("us"),
 		},
@@ -213,8 +295,11 @@ func TestLoadEverything(t *testing.T) {
 		Removed: []policy.Removed{{From: "backup.legacy", Destroy: true}, {From: `backup.folder["asia"]`}},
 		Checks: []policy.HouseCheck{
 			{Address: `check.copied["backup.app"]`, Severity: "warning", Status: "pass"},
+			{Address: `check.copied["backup.plain"]`, Severity: "warning", Status: "pass"},
+			{Address: `check.copied["backup.points"]`, Severity: "warning", Status: "pass"},
 			{Address: `check.copied["backup.tenant[\"eu\"]"]`, Severity: "warning", Status: "pass"},
 			{Address: `check.copied["backup.tenant[\"us\"]"]`, Severity: "warning", Status: "pass"},
+			{Address: `check.copied["backup.vectors"]`, Severity: "warning", Status: "pass"},
 		},
 		Text: []byte("# ---- main.hf.hcl\n" + everything),
 	}
@@ -231,7 +316,7 @@ func TestLoadEverything(t *testing.T) {
 	if diff := cmp.Diff(wantRange, res.Ranges["store.primary"]); diff != "" {
 		t.Errorf("range (-want +got):\n%s", diff)
 	}
-	if _, ok := res.Ranges[`backup.tenant["eu"]`]; !ok || len(res.Ranges) != 10 {
+	if _, ok := res.Ranges[`backup.tenant["eu"]`]; !ok || len(res.Ranges) != 15 {
 		t.Errorf("ranges: %v", res.Ranges)
 	}
 }
@@ -252,6 +337,42 @@ source "files" "tenant" {
   root     = each.value
 }
 retention "r" { last = 3 }
+source "qdrant" "v" {
+  urls = ["https://v:6333"]
+  tls { ca_file = "ca.pem" }
+}
+backup "v" {
+  source = source.qdrant.v
+  store  = store.primary
+  export {
+    batch  = 10
+    filter = { must = [{ key = "tenant", match = { any = keys(var.tenants) } }], min_should = null, "<a&b>" = 1.50 }
+  }
+  verify {
+    restore {
+      every = "7d"
+      check "docs" {
+        collection = "docs"
+        search     = { query = "${var.tenants.eu}" }
+        expect     = self.hits > 0
+      }
+    }
+  }
+}
+check "portable" {
+  for_each = backup
+  assert {
+    condition     = each.value.export.filter == null || jsondecode(each.value.export.filter).must[0].key == "tenant" && each.value.snapshot.mode == "auto" && each.value.export.include_payload
+    error_message = "x"
+  }
+}
+check "nodes" {
+  for_each = source
+  assert {
+    condition     = try(each.value.tls.ca_file == "ca.pem" && !each.value.tls.insecure_skip_verify && length(each.value.urls) == 1, true)
+    error_message = "x"
+  }
+}
 backup "tenant" {
   for_each  = source.files.tenant
   source    = source.files.tenant[each.key]
@@ -268,9 +389,18 @@ backup "tenant" {
   "variable": {"tenants": {"type": "map(string)", "default": {"eu": "/srv/eu"}}},
   "locals": {"key": "` + recipient + `"},
   "store": {"primary": {"url": "mem://x", "encryption": {"recipients": ["${local.key}"]}}},
-  "source": {"files": {"tenant": {"for_each": "${var.tenants}", "root": "${each.value}"}}},
+  "source": {
+    "files": {"tenant": {"for_each": "${var.tenants}", "root": "${each.value}"}},
+    "qdrant": {"v": {"urls": ["https://v:6333/"], "tls": {"ca_file": "ca.pem"}}}
+  },
   "retention": {"r": {"last": 3}},
-  "backup": {"tenant": {
+  "backup": {"v": {
+    "source": "${source.qdrant.v}", "store": "${store.primary}",
+    "export": {"batch": 10, "filter": "{\"must\": [{\"match\": {\"any\": [\"eu\"]}, \"key\": \"tenant\"}], \"min_should\": null, \"<a&b>\": 1.5}"},
+    "verify": {"restore": {"every": "7d", "check": {"docs": {
+      "collection": "docs", "search": {"query": "${var.tenants.eu}"}, "expect": "${self.hits > 0}"
+    }}}}
+  }, "tenant": {
     "for_each": "${source.files.tenant}",
     "source": "${source.files.tenant[each.key]}",
     "store": "${store.primary}",
@@ -279,7 +409,13 @@ backup "tenant" {
   }}
 }`})
 	encode := func(dir string) string {
-		out, err := json.MarshalIndent(mustLoad(t, dir, Options{}).Set, "", " ")
+		set := mustLoad(t, dir, Options{}).Set
+		for _, c := range set.Checks {
+			if c.Status != "pass" {
+				t.Errorf("%+v", c)
+			}
+		}
+		out, err := json.MarshalIndent(set, "", " ")
 		if err != nil {
 			t.Fatal(err)
 		}

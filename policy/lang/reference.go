@@ -44,7 +44,7 @@ an environment or secrets.
 - Durations are texts: a number and ` + "`s`, `m`, `h`, `d` (24 hours) or `w` (7 days)" + `, also combined: ` + "`\"1d12h\"`" + `.
 - Amounts of data are texts: ` + "`\"500GiB\"`, `\"1.5TB\"`" + `; rates are amounts per second: ` + "`\"50MiB/s\"`" + `.
 - ` + "`expect`" + ` in a check of restored data is computed when there is an answer, and only then is there a ` + "`self`" + `: ` + "`self.value` and `self.rows`" + ` of a
-  query, ` + "`self.count` and `self.bytes`" + ` of files. A result that is neither true nor false fails the check.
+  query, ` + "`self.count` and `self.bytes`" + ` of files, ` + "`self.points`, `self.vectors` and `self.status`" + ` of a collection. A result that is neither true nor false fails the check.
 - The addresses in ` + "`moved` and `removed`" + ` are not computed: what they name need not exist any more.
 
 ## Secrets

@@ -110,7 +110,36 @@ var registry = []Block{
 			{Name: "one_file_system", Type: TypeBool, Default: "false", Doc: "Do not cross into other mounted file systems."},
 		},
 	},
-	{Type: "source", Kind: "qdrant", Named: true, ForEach: true, Unavailable: true, Doc: "A Qdrant server or cluster."},
+	{
+		Type: "source", Kind: "qdrant", Named: true, ForEach: true,
+		Doc: "A Qdrant server or cluster. Refer to it as `source.qdrant.name`.",
+		Example: `source "qdrant" "vectors" {
+  urls        = ["https://qdrant-1.internal:6333", "https://qdrant-2.internal:6333"]
+  api_key     = env("QDRANT_API_KEY")
+  collections = ["docs-*", "chat"]
+  tls {
+    ca_file = "qdrant-ca.pem"
+  }
+}`,
+		Attributes: []Attribute{
+			{Name: "urls", Type: TypeStrings, Required: true, Doc: "REST base URL of every node of the cluster, such as `\"http://10.0.0.5:6333\"`: all `http://`, or all `https://`."},
+			{Name: "grpc", Type: TypeStrings, Doc: "`\"host:port\"` of gRPC, one for each of urls and in their order; the hosts of urls, one port higher, when absent."},
+			{Name: "api_key", Type: TypeString, Sensitive: true, Doc: "What reads: an API key, or a token that may read and make snapshots."},
+			{Name: "restore_api_key", Type: TypeString, Sensitive: true, Doc: "What restores and rehearses, which needs more rights than backups; api_key when absent."},
+			{Name: "collections", Type: TypeStrings, Doc: "Globs over names; every collection when absent."},
+			{Name: "snapshots_path", Type: TypeString, Doc: "The server's `storage.snapshots_path` as this host sees it, an absolute path: archives are handed over as local files. For a server of one node, on a disk that the two share."},
+		},
+		Blocks: []Block{{
+			Type: "tls", Doc: "How `https://` servers are trusted, and what is shown to them. Relative paths are relative to the policy's folder.",
+			Attributes: []Attribute{
+				{Name: "ca_file", Type: TypeString, Doc: "Authorities in PEM, trusted instead of the system's."},
+				{Name: "cert_file", Type: TypeString, Doc: "Certificate in PEM to show to the server; with `key_file`."},
+				{Name: "key_file", Type: TypeString, Doc: "Its key in PEM."},
+				{Name: "server_name", Type: TypeString, Doc: "Name that the server's certificate must have; that of the URL when absent."},
+				{Name: "insecure_skip_verify", Type: TypeBool, Default: "false", Doc: "Trust whoever answers, with a warning."},
+			},
+		}},
+	},
 	{
 		Type: "retention", Named: true,
 		Doc: "How long restore points stay: one stays while any rule keeps it. Refer to it as `retention.name`.",
@@ -189,6 +218,24 @@ var registry = []Block{
 				},
 			},
 			{
+				Type: "snapshot", Doc: "Qdrant's own snapshots of every shard, indexes included. A Qdrant source needs this block or `export`.",
+				Attributes: []Attribute{
+					{
+						Name: "mode", Type: TypeString, Default: `"auto"`, Enum: []string{"auto", "snapshot", "stream"},
+						Doc: "`snapshot`: the server makes a file, which is downloaded and deleted; `stream`: it sends while it reads, without a file; `auto`: stream where the server's version does it safely.",
+					},
+				},
+			},
+			{
+				Type: "export", Doc: "Qdrant's points, read one by one: slower, portable between versions and numbers of shards; indexes are built anew.",
+				Attributes: []Attribute{
+					{Name: "include_payload", Type: TypeBool, Default: "true", Doc: "Keep the payloads."},
+					{Name: "include_vectors", Type: TypeBool, Default: "true", Doc: "Keep the vectors."},
+					{Name: "filter", Type: TypeJSON, Doc: "Qdrant's filter: only the points that it selects; every point when absent."},
+					{Name: "batch", Type: TypeInt, Min: 1, Max: 10000, Doc: "Points per request; chosen by their size when absent."},
+				},
+			},
+			{
 				Type: "verify", Doc: "How each new copy is proven.",
 				Attributes: []Attribute{
 					{
@@ -200,22 +247,22 @@ var registry = []Block{
 					Type: "restore", Doc: "Rehearsals: a restore point is brought back to a scratch server or folder, and the checks run there.",
 					Attributes: []Attribute{
 						{Name: "every", Type: TypeDuration, Doc: "The newest restore point is rehearsed when the last good rehearsal is older. Without it only `after = \"restore\"` rehearses."},
-						{Name: "server", Type: TypeString, Sensitive: true, Doc: "PostgreSQL: URL of a server to make a scratch database on; without it a temporary server is started."},
+						{Name: "server", Type: TypeString, Sensitive: true, Doc: "PostgreSQL: URL of a server to make a scratch database on; without it a temporary server is started. Qdrant: URL of a node to rehearse on; without it the source's own servers, in scratch collections named `hf_drill_…`."},
 					},
 					Blocks: []Block{{
-						Type: "check", Named: true, Repeatable: true, Doc: "A question asked of the restored data: a `query` of a database, or the files of a `path`.",
+						Type: "check", Named: true, Repeatable: true, Doc: "A question asked of the restored data: a `query` of a database, the files of a `path`, or a `collection` and a `search` in it.",
 						Attributes: []Attribute{
 							{Name: "query", Type: TypeString, Doc: "PostgreSQL: `self.value` is the first column of the first row, `self.rows` the number of rows."},
 							{Name: "database", Type: TypeString, Doc: "PostgreSQL: where to ask; the only, or first, database of the restore point when absent."},
 							{Name: "path", Type: TypeString, Doc: "Files: a glob relative to the root; `self.count` and `self.bytes` tell of the files that match."},
+							{Name: "collection", Type: TypeString, Doc: "Qdrant: the one to look at, by its name in the restore point; `self.points` and `self.vectors` are their exact numbers, `self.status` is such as `\"green\"`."},
+							{Name: "search", Type: TypeJSON, Doc: "Qdrant: a query of the collection, as the body of its query endpoint; `self.hits` is how many points it found, `self.ids` and `self.scores` tell of them, best first, `self.score` is the best."},
 							{Name: "expect", Type: TypeCondition, Required: true, Doc: "True when the answer is good, such as `self.value > 0`. It sees self, variables, locals and functions."},
 						},
 					}},
 				}},
 			},
 			{Type: "physical", Unavailable: true, Doc: "Base backups and WAL."},
-			{Type: "snapshot", Unavailable: true, Doc: "Qdrant snapshots."},
-			{Type: "export", Unavailable: true, Doc: "Qdrant points through scroll."},
 		},
 	},
 	{Type: "recovery", Named: true, Unavailable: true, Doc: "A recovery plan: steps, checks and drills."},

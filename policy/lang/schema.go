@@ -10,10 +10,11 @@ const (
 	TypeString     Type = "string"
 	TypeBool       Type = "bool"
 	TypeInt        Type = "whole number"
-	TypeDuration   Type = "duration"       // "36h", "7d"
-	TypeBytes      Type = "bytes"          // "10GiB"
-	TypeRate       Type = "rate"           // "50MiB/s"
-	TypeStrings    Type = "list of string" // a tuple, list or set of strings
+	TypeDuration   Type = "duration"            // "36h", "7d"
+	TypeBytes      Type = "bytes"               // "10GiB"
+	TypeRate       Type = "rate"                // "50MiB/s"
+	TypeStrings    Type = "list of string"      // a tuple, list or set of strings
+	TypeJSON       Type = "object or JSON text" // kept as JSON
 	TypeReference  Type = "reference"
 	TypeReferences Type = "list of references"
 	TypeAddress    Type = "address"   // of an object that need not exist: never computed
@@ -123,7 +124,7 @@ func (b *Block) names() []string {
 // ctyType is the type that values of the attribute are converted to.
 func (t Type) ctyType() cty.Type {
 	switch t {
-	case TypeString, TypeDuration, TypeBytes, TypeRate:
+	case TypeString, TypeDuration, TypeBytes, TypeRate, TypeJSON:
 		return cty.String
 	case TypeBool:
 		return cty.Bool

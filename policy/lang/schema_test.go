@@ -202,13 +202,18 @@ func TestJSONSchema(t *testing.T) {
 	}
 	for src, want := range map[string]string{
 		`{"stroe": {}}`: "file: unknown property stroe",
-		`{"store": {"a": {"url": "x", "encryption": {}, "ulr": 1}}}`:             "file.store.a: unknown property ulr",
-		`{"store": {"a": {"url": "x"}}}`:                                         "file.store.a: encryption is missing",
-		`{"retention": {"r": {"last": -1}}}`:                                     "file.retention.r.last: none of",
-		`{"retention": {"r": {"max_prune_percent": 101}}}`:                       "file.retention.r.max_prune_percent: none of",
-		`{"backup": {"b": {"source": "source.files.x", "store": "${store.x}"}}}`: "file.backup.b.source: \"source.files.x\" does not match",
-		`{"source": {"qdrant": {}}}`:                                             "file.source: unknown property qdrant",
-		`{"recovery": {"platform":{}}}`:                                          "file: unknown property recovery",
+		`{"store": {"a": {"url": "x", "encryption": {}, "ulr": 1}}}`:                           "file.store.a: unknown property ulr",
+		`{"store": {"a": {"url": "x"}}}`:                                                       "file.store.a: encryption is missing",
+		`{"retention": {"r": {"last": -1}}}`:                                                   "file.retention.r.last: none of",
+		`{"retention": {"r": {"max_prune_percent": 101}}}`:                                     "file.retention.r.max_prune_percent: none of",
+		`{"backup": {"b": {"source": "source.files.x", "store": "${store.x}"}}}`:               "file.backup.b.source: \"source.files.x\" does not match",
+		`{"source": {"mysql": {}}}`:                                                            "file.source: unknown property mysql",
+		`{"source": {"qdrant": {"v": {"api_key": "k"}}}}`:                                      "file.source.qdrant.v: urls is missing",
+		`{"source": {"qdrant": {"v": {"urls": ["x"], "api_key": "k"}}}}`:                       "file.source.qdrant.v.api_key: \"k\" does not match",
+		`{"backup": {"b": {"source": "${x}", "store": "${x}", "snapshot": {"mode": "fast"}}}}`: "file.backup.b.snapshot.mode: none of",
+		`{"backup": {"b": {"source": "${x}", "store": "${x}", "export": {"batch": 20000}}}}`:   "file.backup.b.export.batch: none of",
+		`{"backup": {"b": {"source": "${x}", "store": "${x}", "export": {"filter": []}}}}`:     "file.backup.b.export.filter: none of",
+		`{"recovery": {"platform":{}}}`:                                                        "file: unknown property recovery",
 	} {
 		if err := check(src); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %q", src, err, want)

@@ -106,6 +106,8 @@ func attributeJSON(a Attribute) schemaObject {
 		out["anyOf"] = []any{number, expression}
 	case a.Type == TypeStrings:
 		out["anyOf"] = []any{schemaObject{"type": "array", "items": schemaObject{"type": "string"}}, expression}
+	case a.Type == TypeJSON:
+		out["anyOf"] = []any{schemaObject{"type": "object"}, schemaObject{"type": "string"}}
 	case len(a.Enum) > 0:
 		out["anyOf"] = []any{schemaObject{"enum": a.Enum}, expression}
 	case a.Type == TypeReferences:

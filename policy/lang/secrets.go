@@ -45,13 +45,21 @@ func (e *evaluator) withhold(a *hcl.Attribute, s *Attribute, o *object, at place
 	if written := known(text); literalSecret(s.Name, written, text.IsKnown()) && (connects(s.Name) || secretOf(v) == nil) {
 		e.config.secrets.add(passwordIn(s.Name, written))
 		e.report.errorHidden(at, "literal_secret", fmt.Sprintf("%s is written in the policy", subjectOf(s)),
-			fmt.Sprintf("The policy is committed, shown and stored with every restore point. Write %s = env(\"%s\"), or file(\"path\"), or a sensitive variable; and replace the password, it is known now.", s.Name, strings.ToUpper(s.Name)))
+			fmt.Sprintf("The policy is committed, shown and stored with every restore point. Write %s = env(\"%s\"), or file(\"path\"), or a sensitive variable; and replace the %s, it is known now.", s.Name, strings.ToUpper(s.Name), secretWord(s.Name)))
 	}
 	return held
 }
 
 // connects tells whether a sensitive argument is a connection URL or string: a secret only when a password is in it.
 func connects(name string) bool { return name == "dsn" || name == "server" }
+
+// secretWord names the secret that an argument holds.
+func secretWord(name string) string {
+	if connects(name) {
+		return "password"
+	}
+	return name
+}
 
 func subjectOf(s *Attribute) string {
 	if connects(s.Name) {
@@ -161,8 +169,8 @@ func (c *config) reveal(a *hcl.Attribute, name string, sc scope) (string, error)
 		return "", errors.New(prefix + ": it is not a string")
 	}
 	out := text.AsString()
-	if name == "password" {
-		out = strings.TrimRight(out, "\r\n") // files end with a newline, passwords do not
+	if !connects(name) {
+		out = strings.TrimRight(out, "\r\n") // files end with a newline, passwords and keys do not
 	}
 	if secretOf(v) != nil || !connects(name) {
 		c.secrets.add(out)

@@ -89,6 +89,13 @@ func (e *evaluator) convert(v cty.Value, s *Attribute, at place) cty.Value {
 		}
 		return s.absent()
 	}
+	if s.Type == TypeJSON {
+		out, summary, detail := s.json(v)
+		if summary != "" {
+			e.report.error(at, "bad_value", summary, detail)
+		}
+		return out
+	}
 	out, err := convert.Convert(v, want)
 	if err != nil || want == cty.String && !isText(v.Type()) {
 		detail := fmt.Sprintf("%s takes a %s; this is %s.", s.Name, s.Type, article(v.Type()))

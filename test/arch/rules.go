@@ -43,8 +43,9 @@ var Rules = []Rule{
 	{"executors", []string{"policy"}},
 	{"executors/executortest", []string{"executors", "policy"}},
 	{"executors/postgres/archive", nil}, // what a dump's bytes mean; no server, no policy
+	{"executors/qdrant/archive", nil},   // the same of a collection's archives
 	{"executors/scratch", nil},          // folders that leave nothing behind
-	{"executors/...", []string{"executors", "executors/postgres/archive", "executors/scratch", "policy", "internal/diag"}},
+	{"executors/...", []string{"executors", "executors/postgres/archive", "executors/qdrant/archive", "executors/scratch", "policy", "internal/diag"}},
 
 	{"internal/repo/...", []string{"internal/repo/...", "internal/blob", "internal/clock"}},
 	{"internal/blob/blobtest", []string{"internal/blob"}},
@@ -96,6 +97,7 @@ var Outside = []outsider{
 	{"github.com/jackc/pgx/v5", []string{"executors/postgres/...", "test/..."}},
 	{"github.com/klauspost/compress", []string{"internal/repo/...", "state/statefile"}},
 	{"github.com/pmezard/go-difflib", []string{"internal/cli"}},
+	{"github.com/qdrant/go-client", []string{"executors/qdrant/...", "test/..."}},
 	{"github.com/robfig/cron/v3", []string{"policy/schedule"}},
 	{"github.com/zclconf/go-cty", []string{"policy/lang/..."}},
 	{"github.com/zclconf/go-cty-yaml", []string{"policy/lang/..."}},
@@ -106,6 +108,8 @@ var Outside = []outsider{
 	{"github.com/aws/aws-sdk-go-v2", []string{"internal/blob/cloud", "test/s3server"}},
 	{"golang.org/x/oauth2", []string{"internal/blob/cloud"}},
 	{"google.golang.org/api", []string{"internal/blob/cloud"}},
+	{"google.golang.org/grpc", []string{"executors/qdrant/...", "test/..."}},
+	{"google.golang.org/protobuf", []string{"executors/qdrant/...", "test/..."}},
 	{"golang.org/x/sync", []string{"..."}},
 	{"golang.org/x/time", []string{"internal/blob/throttle", "internal/cli"}},
 	{"golang.org/x/sys", []string{"executors/...", "internal/blob/...", "internal/cli", "test/..."}},

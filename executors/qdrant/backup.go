@@ -1,0 +1,381 @@
+package qdrant
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"github.com/holdfast-io/holdfast/executors"
+	"github.com/holdfast-io/holdfast/policy"
+)
+
+// Backup implements executors.Executor. The data stands for the start of the call or a little later: shards are read one
+// after the other, each as it is when its turn comes.
+func (x *Executor) Backup(ctx context.Context, req executors.BackupRequest, sink executors.Sink) (executors.Result, error) {
+	c, err := x.openSource(ctx, req.Source, toRead)
+	if err != nil {
+		return executors.Result{}, err
+	}
+	defer c.close()
+	b := &backup{
+		x: x, ctx: ctx, c: c, req: req, log: logger(req.Log), started: time.Now().UTC(),
+		turns: semaphore.NewWeighted(x.margins.parallel), dial: newDialer(c),
+	}
+	defer b.dial.close()
+	if err := b.run(sink); err != nil {
+		return executors.Result{}, c.hide(fmt.Errorf("back up %s: %w", c.address(), err))
+	}
+	for i := range b.problems {
+		b.problems[i].Err = c.hide(b.problems[i].Err)
+	}
+	return executors.Result{
+		Items: b.items, Bytes: b.bytes, Version: c.version.text, Problems: b.problems,
+		Meta: map[string]string{"address": c.address(), "collections": fmt.Sprint(len(b.tasks))},
+	}, nil
+}
+
+// hide takes secrets out of an error's text. The error stays what it is for errors.Is.
+func (c *cluster) hide(err error) error {
+	if err == nil || len(c.secrets) == 0 || !slices.ContainsFunc(c.secrets, func(s string) bool { return strings.Contains(err.Error(), s) }) {
+		return err
+	}
+	return &hidden{err, c.secrets}
+}
+
+type hidden struct {
+	error
+	secrets []string
+}
+
+// Error replaces every secret.
+func (h *hidden) Error() string {
+	text := h.error.Error()
+	for _, s := range h.secrets {
+		text = strings.ReplaceAll(text, s, "(sensitive)")
+	}
+	return text
+}
+
+// Unwrap keeps the error recognisable.
+func (h *hidden) Unwrap() error { return h.error }
+
+// backup is one run of Backup.
+type backup struct {
+	x       *Executor
+	ctx     context.Context
+	c       *cluster
+	req     executors.BackupRequest
+	log     *slog.Logger
+	started time.Time
+	turns   *semaphore.Weighted // shards being read
+	dial    *dialer
+	aliases []alias
+	tasks   []*task
+
+	unchecked sync.Once // told that the server gives no checksums
+
+	mu       sync.Mutex
+	items    int64
+	bytes    int64
+	problems []executors.Problem
+}
+
+// task is one collection that is backed up.
+type task struct {
+	b      *backup
+	name   string
+	info   *info
+	config config
+	layout *layout
+	record collectionRecord
+
+	before sync.Once
+	mu     sync.Mutex
+	open   int // archives that are not read to their end yet
+	broken error
+}
+
+func (b *backup) run(sink executors.Sink) error {
+	if err := b.look(); err != nil {
+		return err
+	}
+	for _, t := range b.tasks {
+		if err := t.add(sink); err != nil {
+			return err
+		}
+	}
+	if err := sink.Flush(b.ctx); err != nil {
+		return err
+	}
+	// Documents come last: they tell what was really read.
+	record := pointRecord{
+		Format: documentFormat, FormatVersion: formatVersion, Method: b.req.Backup.Method(), Version: b.c.version.text, Commit: b.c.commit,
+		Collections: []string{},
+	}
+	for _, id := range sortedKeys(b.c.peers) {
+		if record.Peers == nil {
+			record.Peers = map[string]string{}
+		}
+		record.Peers[fmt.Sprint(id)] = b.c.peers[id]
+	}
+	for _, t := range b.tasks {
+		slices.Sort(t.record.Missing)
+		n, err := addDocument(b.ctx, sink, dirOf(t.name)+collectionDoc, b.started, &t.record)
+		if err != nil {
+			return err
+		}
+		record.Collections = append(record.Collections, t.name)
+		b.count(n)
+	}
+	if err := b.lookAgain(); err != nil {
+		return err
+	}
+	for _, a := range b.aliases {
+		if slices.Contains(record.Collections, a.Collection) {
+			record.Aliases = append(record.Aliases, a)
+		}
+	}
+	n, err := addDocument(b.ctx, sink, pointPath, b.started, record)
+	if err != nil {
+		return err
+	}
+	b.count(n)
+	return sink.Flush(b.ctx)
+}
+
+func (b *backup) count(bytes int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.items++
+	b.bytes += bytes
+}
+
+// problem notes what is missing or doubtful. Readers call it from their own goroutines.
+func (b *backup) problem(path string, missing bool, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.problems = append(b.problems, executors.Problem{Path: path, Missing: missing, Err: err})
+}
+
+// look finds out what there is to back up, and refuses what cannot be backed up as asked before anything is read.
+func (b *backup) look() error {
+	if err := b.gate(); err != nil {
+		return err
+	}
+	var err error
+	if b.aliases, err = b.c.aliases(b.ctx); err != nil {
+		return err
+	}
+	names, err := b.c.collectionNames(b.ctx)
+	if err != nil {
+		return err
+	}
+	for _, gap := range b.c.gaps() {
+		b.problem(".", false, errors.New(gap))
+	}
+	src := b.req.Source.Qdrant
+	for _, name := range names {
+		if isOurs(name) || !src.Covers(name) {
+			continue
+		}
+		t := &task{b: b, name: name, record: collectionRecord{Format: documentFormat, FormatVersion: formatVersion, Name: name}}
+		if err := t.look(); isGone(err) {
+			b.problem(dirOf(name), false, errors.New("the collection was deleted before it was read"))
+			continue
+		} else if err != nil {
+			return fmt.Errorf("collection %q: %w", name, err)
+		}
+		b.tasks = append(b.tasks, t)
+	}
+	for _, pattern := range src.Collections {
+		if !strings.ContainsAny(pattern, `*?[\`) && !slices.Contains(names, pattern) {
+			if a := aliasOf(b.aliases, pattern); a != "" {
+				return fmt.Errorf("%q is an alias of %q, no collection: name the collection (or a glob) in collections; aliases are recorded with it", pattern, a)
+			}
+			b.problem(dirOf(pattern), true, fmt.Errorf("there is no collection %q", pattern))
+		}
+	}
+	if len(b.tasks) == 0 && len(names) > 0 && len(src.Collections) > 0 {
+		return fmt.Errorf("collections = [%s] matches none of the server's collections: %s", strings.Join(src.Collections, ", "), listSome(names, 10))
+	}
+	return nil
+}
+
+// gate refuses versions, and warns of those with faults that are known.
+func (b *backup) gate() error {
+	v := b.c.version
+	stream := b.req.Backup.Snapshot != nil && b.req.Backup.Snapshot.Mode == policy.SnapshotStream
+	switch {
+	case v.less(oldest):
+		return fmt.Errorf("this server is Qdrant %s; holdfast reads %d.%d and newer: upgrade it, one minor version at a time", v.text, oldest.major, oldest.minor)
+	case stream && v.less(streams):
+		return fmt.Errorf("this server is Qdrant %s; mode = \"stream\" needs %d.%d: use mode = \"auto\"", v.text, streams.major, streams.minor)
+	case stream && v.less(patient):
+		b.problem(".", false, fmt.Errorf("this server is Qdrant %s: before %d.%d.%d a reader that hangs holds a streamed shard for ever; mode = \"auto\" does not stream from it", v.text, patient.major, patient.minor, patient.patch))
+	}
+	if b.req.Backup.Snapshot != nil && v.less(sound) {
+		b.problem(".", false, fmt.Errorf("this server is Qdrant %s: before %d.%d a snapshot taken while points are written may be damaged; upgrade, and rehearse restores (verify { after = \"restore\" })", v.text, sound.major, sound.minor))
+	}
+	return nil
+}
+
+// lookAgain finds aliases that were changed meanwhile; the later state is kept.
+func (b *backup) lookAgain() error {
+	now, err := b.c.aliases(b.ctx)
+	if err != nil {
+		return err
+	}
+	if !slices.Equal(now, b.aliases) {
+		b.aliases = now
+		b.problem(pointPath, false, errors.New("aliases were changed while the collections were read; those of the end are recorded"))
+	}
+	return nil
+}
+
+// look reads a collection's facts.
+func (t *task) look() error {
+	var err error
+	if t.info, err = t.b.c.info(t.b.ctx, t.name); err != nil {
+		return err
+	}
+	if t.config, err = t.info.parsed(); err != nil {
+		return err
+	}
+	if t.layout, err = t.b.c.any().layout(t.b.ctx, t.name); err != nil {
+		return err
+	}
+	t.record.Config, t.record.PayloadSchema, t.record.Cluster = t.info.Config, t.info.PayloadSchema, t.layout.raw
+	doubt := func(format string, args ...any) { t.b.problem(dirOf(t.name), false, fmt.Errorf(format, args...)) }
+	if err := t.info.optimizer(); err != nil && t.info.Status != "red" {
+		doubt("the optimizer complains: %w", err)
+	}
+	if t.info.UpdateQueue.Deferred > 0 {
+		doubt("%d points are deferred by the optimizer and not counted", t.info.UpdateQueue.Deferred)
+	}
+	if len(t.layout.Transfers) > 0 {
+		doubt("%d shards are being transferred between nodes; active replicas are read", len(t.layout.Transfers))
+	}
+	switch {
+	case t.info.Status == "red":
+		t.miss(fmt.Errorf("the collection is red (%w); what it still gives is kept", cmpErr(t.info.optimizer(), errors.New("the server does not say why"))))
+	case len(t.layout.Resharding) > 0:
+		t.miss(errors.New("it is being resharded, and points move between shards meanwhile; back it up again when that is done"))
+	}
+	return nil
+}
+
+func cmpErr(a, b error) error {
+	if a != nil {
+		return a
+	}
+	return b
+}
+
+// miss notes that something of the collection is not in the restore point, or cannot be trusted.
+func (t *task) miss(err error) {
+	t.mu.Lock()
+	t.record.Missing = append(t.record.Missing, t.b.c.hide(err).Error())
+	t.mu.Unlock()
+	t.b.problem(dirOf(t.name), true, err)
+}
+
+// first runs before a collection's first byte is read: what is counted and sampled then is compared with the end.
+func (t *task) first() {
+	t.before.Do(func() {
+		ctx := t.b.ctx
+		n, err := t.b.c.count(ctx, t.name, nil, t.filter())
+		if err == nil {
+			t.record.Before = n
+			t.record.Samples, err = t.b.x.takeSamples(ctx, t.b.c, t.name, t.fields())
+		}
+		if err != nil {
+			t.fail(err)
+		}
+	})
+}
+
+// fields are what of a point the backup keeps.
+func (t *task) fields() fields {
+	if e := t.b.req.Backup.Export; e != nil {
+		return fields{payload: e.IncludePayload, vectors: e.IncludeVectors}
+	}
+	return fields{payload: true, vectors: true}
+}
+
+func (t *task) filter() []byte {
+	if e := t.b.req.Backup.Export; e != nil && e.Filter != "" {
+		return []byte(e.Filter)
+	}
+	return nil
+}
+
+// fail notes that counting or sampling failed: the archives stay, but nothing can be compared with them.
+func (t *task) fail(err error) {
+	if t.b.ctx.Err() != nil {
+		return
+	}
+	t.mu.Lock()
+	known := t.broken != nil
+	t.broken = cmpErr(t.broken, err)
+	t.mu.Unlock()
+	if known {
+		return
+	}
+	if isGone(err) {
+		t.miss(errors.New("the collection was deleted or renamed while it was read"))
+		return
+	}
+	t.miss(fmt.Errorf("count and sample its points: %w", err))
+}
+
+// done runs when one more archive was read, or given up; the last one counts again.
+func (t *task) done() {
+	t.mu.Lock()
+	t.open--
+	last, broken := t.open == 0, t.broken
+	t.mu.Unlock()
+	if !last || broken != nil || t.b.ctx.Err() != nil {
+		return
+	}
+	ctx := t.b.ctx
+	n, err := t.b.c.count(ctx, t.name, nil, t.filter())
+	if err == nil {
+		t.record.After = n
+		t.record.Samples, err = t.b.x.confirmSamples(ctx, t.b.c, t.name, t.record.Samples, t.fields())
+	}
+	if err == nil {
+		err = t.sameConfig(ctx)
+	}
+	if err != nil {
+		t.fail(err)
+	}
+}
+
+// sameConfig records the configuration of the end when it was changed meanwhile.
+func (t *task) sameConfig(ctx context.Context) error {
+	now, err := t.b.c.info(ctx, t.name)
+	if err != nil {
+		return err
+	}
+	if string(now.Config) != string(t.info.Config) {
+		t.record.Config = now.Config
+		t.b.problem(dirOf(t.name), false, errors.New("its configuration was changed while it was read; that of the end is recorded"))
+	}
+	t.record.PayloadSchema = now.PayloadSchema
+	return nil
+}
+
+// add hands a collection's content to the sink.
+func (t *task) add(sink executors.Sink) error {
+	if t.b.req.Backup.Export != nil {
+		return t.addExport(sink)
+	}
+	return t.addShards(sink)
+}

@@ -1,0 +1,303 @@
+package qdrant
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+
+	"github.com/holdfast-io/holdfast/executors"
+	"github.com/holdfast-io/holdfast/policy"
+)
+
+// Options of a restore request, by key.
+const (
+	optionFilter     = "filter"      // Qdrant's filter in JSON: only the points that it selects come back
+	optionAliases    = "aliases"     // "true": the recorded aliases are pointed to what is restored, those that exist too
+	optionVia        = "via"         // auto, upload, url or file
+	optionServe      = "serve"       // host:port where the server fetches archives from this host
+	optionAnyVersion = "any_version" // "true": try versions that are not said to fit
+)
+
+// way is how one collection comes back.
+type way int
+
+const (
+	wayCreate  way = iota // it is made anew
+	wayReplace            // it is made under another name, then takes the place of the one that is there
+	wayMerge              // selected points are written into the collection that is there
+)
+
+// restorePlan is everything a restore will do, decided before it begins.
+type restorePlan struct {
+	x       *Executor
+	c       *cluster
+	req     executors.RestoreRequest
+	log     *slog.Logger
+	from    executors.Supply
+	content *contents
+	items   []*restoreItem
+	filter  json.RawMessage
+	there   []alias // on the target, before
+	aliases []aliasChange
+	notes   []string
+	courier *courier
+}
+
+// restoreItem is one collection.
+type restoreItem struct {
+	rec   *collectionRecord
+	name  string // on the target
+	way   way
+	stage string // name it is made under first; empty when that is its own
+}
+
+// aliasChange points an alias somewhere. from is where it pointed before, empty for a new one.
+type aliasChange struct{ alias, from, to string }
+
+// newGlob reads a pattern that a person gave.
+func newGlob(pattern string) (policy.Glob, error) { return policy.NewGlob(pattern) }
+
+// planRestore looks at the restore point and at the target, and refuses what cannot work or would destroy something unasked.
+// The caller closes the plan.
+func (x *Executor) planRestore(ctx context.Context, req executors.RestoreRequest, from executors.Supply) (p *restorePlan, err error) {
+	p = &restorePlan{x: x, req: req, log: logger(req.Log), from: from}
+	if p.content, err = readContents(ctx, from, req.Only); err != nil {
+		return nil, err
+	}
+	if p.c, err = x.openTarget(ctx, req); err != nil {
+		return nil, err
+	}
+	if err := p.decide(ctx); err != nil {
+		p.close()
+		return nil, p.c.hide(err)
+	}
+	return p, nil
+}
+
+func (x *Executor) openTarget(ctx context.Context, req executors.RestoreRequest) (*cluster, error) {
+	switch {
+	case req.Target.URL != nil:
+		return x.openURL(ctx, req.Target.URL, req.Source)
+	case req.Source.Qdrant == nil:
+		return nil, errors.New("the policy does not declare the restore point's source any more: name the server in the target, http://host:6333")
+	}
+	return x.openSource(ctx, req.Source, toRestore)
+}
+
+func (p *restorePlan) close() {
+	p.c.close()
+}
+
+func (p *restorePlan) decide(ctx context.Context) error {
+	if text := p.req.Options[optionFilter]; text != "" {
+		if !json.Valid([]byte(text)) {
+			return errors.New("the filter is not valid JSON; it reads like {\"must\": [{\"key\": \"tenant\", \"match\": {\"value\": \"acme\"}}]}")
+		}
+		p.filter = json.RawMessage(text)
+	}
+	if err := p.gate(); err != nil {
+		return err
+	}
+	var err error
+	if p.courier, err = newCourier(p.x, p.c, p.req); err != nil {
+		return err
+	}
+	if p.there, err = p.c.aliases(ctx); err != nil {
+		return err
+	}
+	names, err := p.c.collectionNames(ctx)
+	if err != nil {
+		return err
+	}
+	for _, rec := range p.content.collections {
+		it, err := p.item(rec, names)
+		if err != nil {
+			return err
+		}
+		if slices.ContainsFunc(p.items, func(o *restoreItem) bool { return o.name == it.name }) {
+			return fmt.Errorf("more than one collection would be restored as %q: put a * into the target's name, which stands for the collection's own, or select one collection with -only", it.name)
+		}
+		p.items = append(p.items, it)
+	}
+	p.planAliases(names)
+	for _, gap := range p.c.gaps() {
+		p.notes = append(p.notes, gap)
+	}
+	return nil
+}
+
+// gate checks that the target's version can load what is in the point.
+func (p *restorePlan) gate() error {
+	if p.content.point.Method != "snapshot" {
+		return nil
+	}
+	err := p.c.version.fits(p.content.made)
+	if err != nil && p.req.Options[optionAnyVersion] == "true" && !p.c.version.less(p.content.made) {
+		p.notes = append(p.notes, fmt.Sprintf("the snapshots are of Qdrant %s and the server is %s, which is not said to work", p.content.made.text, p.c.version.text))
+		return nil
+	}
+	if err == nil && p.c.version.less(p.content.made) {
+		p.notes = append(p.notes, fmt.Sprintf("the snapshots are of Qdrant %s and the server is %s, an older patch of the same version", p.content.made.text, p.c.version.text))
+	}
+	return err
+}
+
+// item decides how one collection comes back.
+func (p *restorePlan) item(rec *collectionRecord, names []string) (*restoreItem, error) {
+	pattern := p.req.Target.Root
+	if pattern == "" {
+		pattern = "*"
+	}
+	it := &restoreItem{rec: rec, name: strings.ReplaceAll(pattern, "*", rec.Name)}
+	if err := p.content.whole(rec); err != nil {
+		return nil, err
+	}
+	if strings.ContainsAny(it.name, "/\x00<>:\"|?*\\") || len(it.name) > 255 || isOurs(it.name) {
+		return nil, fmt.Errorf("%q cannot be the name of a restored collection; Qdrant allows neither / \\ : * ? \" < > | nor more than 255 bytes, and %s and %s begin names of holdfast's own", it.name, drillPrefix, stagePrefix)
+	}
+	if of := aliasOf(p.there, it.name); of != "" {
+		return nil, fmt.Errorf("%q is an alias of the collection %q: restoring to it would write into that. Restore under another name, and switch the alias to it with -aliases", it.name, of)
+	}
+	if err := p.sharding(rec); err != nil {
+		return nil, err
+	}
+	exists := slices.Contains(names, it.name)
+	switch {
+	case exists && !p.req.Replace && p.filter != nil:
+		return nil, fmt.Errorf("%w: collection %q; with -replace the selected points are written into it (points of the same ids are replaced, all others stay), or restore under another name", executors.ErrTargetExists, it.name)
+	case exists && !p.req.Replace:
+		return nil, fmt.Errorf("%w: collection %q; restore under another name (-target=NAME), or replace it with -replace", executors.ErrTargetExists, it.name)
+	case p.filter != nil:
+		it.way = wayMerge
+		it.stage = p.stageName(len(p.items))
+		p.notes = append(p.notes, fmt.Sprintf("%s is restored under the name %s first, from which the selected points are copied", rec.Name, it.stage))
+		if !exists {
+			p.notes = append(p.notes, it.name+" does not exist and is made with the recorded configuration")
+		}
+	case exists:
+		it.way = wayReplace
+		it.stage = p.stageName(len(p.items))
+		p.notes = append(p.notes, fmt.Sprintf("%s is restored under the name %s first and compared; then the old %s is kept as snapshots on the server until the new one is in its place. The server needs room for about three times %s meanwhile, and %s is away while it is put in place",
+			rec.Name, it.stage, it.name, listBytes(rec.bytes()), it.name))
+	}
+	return it, nil
+}
+
+// sharding refuses what the target cannot hold.
+func (p *restorePlan) sharding(rec *collectionRecord) error {
+	var cfg config
+	if err := json.Unmarshal(rec.Config, &cfg); err != nil {
+		return fmt.Errorf("collection %q: decode its configuration: %w", rec.Name, err)
+	}
+	if cfg.Params.ShardingMethod == "custom" && !p.c.distributed {
+		if rec.Export == nil {
+			return fmt.Errorf("collection %q has shard keys, which only a cluster keeps, and %s is a single server: restore to a cluster, or from a backup made by export", rec.Name, p.c.address())
+		}
+		p.notes = append(p.notes, fmt.Sprintf("%s has shard keys, which a single server does not keep: its points come back without them", rec.Name))
+	}
+	if nodes := max(len(p.c.peers), 1); cfg.Params.ReplicationFactor > nodes {
+		p.notes = append(p.notes, fmt.Sprintf("%s has %d replicas of each shard and the target %d nodes: it comes back with %d", rec.Name, cfg.Params.ReplicationFactor, nodes, nodes))
+	}
+	return nil
+}
+
+func (p *restorePlan) stageName(i int) string {
+	return fmt.Sprintf("%s%s_%d", stagePrefix, newToken(), i)
+}
+
+// planAliases decides which aliases come back: those that are free, when collections keep their names; all of them when
+// asked for. The switch is the last thing that happens.
+func (p *restorePlan) planAliases(names []string) {
+	if p.filter != nil {
+		return
+	}
+	all := p.req.Options[optionAliases] == "true"
+	for _, a := range p.content.point.Aliases {
+		i := slices.IndexFunc(p.items, func(it *restoreItem) bool { return it.rec.Name == a.Collection })
+		if i < 0 {
+			continue
+		}
+		to, now := p.items[i].name, aliasOf(p.there, a.Alias)
+		switch {
+		case now == to && p.items[i].way != wayReplace:
+		case slices.Contains(names, a.Alias) || slices.ContainsFunc(p.items, func(it *restoreItem) bool { return it.name == a.Alias }):
+			p.notes = append(p.notes, fmt.Sprintf("alias %s is not restored: a collection has that name", a.Alias))
+		case all || now == "" && to == a.Collection || now == to:
+			p.aliases = append(p.aliases, aliasChange{a.Alias, now, to})
+		case now == "":
+			p.notes = append(p.notes, fmt.Sprintf("alias %s is not restored: %s comes back under another name; -aliases points it there", a.Alias, a.Collection))
+		case to == a.Collection:
+			p.notes = append(p.notes, fmt.Sprintf("alias %s points to %s and stays so; -aliases points it to %s", a.Alias, now, to))
+		}
+	}
+	// What else points to a collection that is replaced would go with it.
+	for _, a := range p.there {
+		replaced := slices.ContainsFunc(p.items, func(it *restoreItem) bool { return it.way == wayReplace && it.name == a.Collection })
+		if replaced && !slices.ContainsFunc(p.aliases, func(c aliasChange) bool { return c.alias == a.Alias }) {
+			p.aliases = append(p.aliases, aliasChange{a.Alias, a.Collection, a.Collection})
+		}
+	}
+}
+
+// Preview implements executors.Executor.
+func (x *Executor) Preview(ctx context.Context, req executors.RestoreRequest, from executors.Supply) (executors.Preview, error) {
+	p, err := x.planRestore(ctx, req, from)
+	if err != nil {
+		return executors.Preview{}, err
+	}
+	defer p.close()
+	out := executors.Preview{Target: p.c.address() + " (Qdrant " + p.c.version.text + ")"}
+	for _, it := range p.items {
+		out.Items++
+		out.Bytes += it.rec.bytes()
+		switch it.way {
+		case wayCreate:
+			out.Creates = append(out.Creates, it.name)
+		case wayReplace:
+			out.Replaces = append(out.Replaces, it.name)
+		default:
+			out.Replaces = append(out.Replaces, "points of "+it.name)
+		}
+		out.Notes = append(out.Notes, it.describe())
+	}
+	out.Notes = append(out.Notes, p.notes...)
+	for _, a := range p.aliases {
+		if a.from == a.to {
+			continue
+		}
+		text := fmt.Sprintf("alias %s will point to %s", a.alias, a.to)
+		if a.from != "" {
+			text += fmt.Sprintf(" (now: %s)", a.from)
+		}
+		out.Notes = append(out.Notes, text)
+	}
+	return out, nil
+}
+
+func (it *restoreItem) describe() string {
+	what := fmt.Sprintf("%s: %d points", it.rec.Name, it.rec.After)
+	if it.rec.Export != nil {
+		what += ", as points"
+	} else {
+		what += fmt.Sprintf(", %d shards", len(it.rec.Shards))
+	}
+	if it.name != it.rec.Name {
+		what += ", becomes " + it.name
+	}
+	return what
+}
+
+// listBytes writes an amount of data for people.
+func listBytes(n int64) string {
+	switch {
+	case n >= 1<<30:
+		return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30))
+	case n >= 1<<20:
+		return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
+	}
+	return fmt.Sprintf("%d KiB", (n+1023)>>10)
+}

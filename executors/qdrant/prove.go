@@ -1,0 +1,301 @@
+package qdrant
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// prove compares the collection with what was recorded: points, samples, configuration, indexes, shard keys, and that a
+// search finds what it looks for.
+func (m *maker) prove(ctx context.Context) error {
+	for _, check := range []func(context.Context) error{m.proveCount, m.proveConfig, m.proveKeys, m.proveSamples, m.proveSearch} {
+		if err := check(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// proveCount compares exact counts. When points were added or removed while the backup read, the archive holds a state in
+// between, and as much more or less is right.
+func (m *maker) proveCount(ctx context.Context) error {
+	n, err := m.c.count(ctx, m.name, nil, nil)
+	if err != nil {
+		return err
+	}
+	if e := m.rec.Export; e != nil {
+		var want uint64
+		for _, p := range e.Parts {
+			want += p.Points
+		}
+		if n != want {
+			return fmt.Errorf("it has %d points, exported were %d", n, want)
+		}
+		return nil
+	}
+	low, high := min(m.rec.Before, m.rec.After), max(m.rec.Before, m.rec.After)
+	slack := high - low
+	if n+slack < low || n > high+slack {
+		if slack == 0 {
+			return fmt.Errorf("it has %d points, recorded are %d", n, low)
+		}
+		return fmt.Errorf("it has %d points; %d were counted before the backup and %d after it", n, m.rec.Before, m.rec.After)
+	}
+	return nil
+}
+
+// proveConfig compares every field that was recorded. Fields that the server added since are its own business, and so are
+// numbers of replicas, which depend on the nodes there are.
+func (m *maker) proveConfig(ctx context.Context) error {
+	i, err := m.c.info(ctx, m.name)
+	if err != nil {
+		return err
+	}
+	ignore := []string{
+		"strict_mode_config", "params.replication_factor", "params.write_consistency_factor", "params.read_fan_out_factor", "params.read_fan_out_delay_ms",
+	}
+	if m.cfg.Params.ShardingMethod == "custom" && !m.custom() {
+		ignore = append(ignore, "params.sharding_method", "params.shard_number")
+	}
+	if diff, err := lacks(m.rec.Config, i.Config, "", ignore); err != nil || diff != "" {
+		return cmpErr(err, fmt.Errorf("its configuration differs: %s", diff))
+	}
+	for _, field := range sortedKeys(m.rec.PayloadSchema) {
+		now, ok := i.PayloadSchema[field]
+		if !ok {
+			return fmt.Errorf("the payload index of %q is missing", field)
+		}
+		if diff, err := lacks(m.rec.PayloadSchema[field], now, "", []string{"points"}); err != nil || diff != "" {
+			return cmpErr(err, fmt.Errorf("the payload index of %q differs: %s", field, diff))
+		}
+	}
+	return nil
+}
+
+// lacks names the first field of want that is absent from got or different there; empty when there is none.
+func lacks(want, got json.RawMessage, at string, ignore []string) (string, error) {
+	var w, g any
+	for _, one := range []struct {
+		raw  json.RawMessage
+		into *any
+	}{{want, &w}, {got, &g}} {
+		text, err := canonical(one.raw)
+		if err != nil {
+			return "", err
+		}
+		d := json.NewDecoder(bytes.NewReader(text))
+		d.UseNumber()
+		if err := d.Decode(one.into); err != nil {
+			return "", err
+		}
+	}
+	return lacking(w, g, at, ignore), nil
+}
+
+func lacking(want, got any, at string, ignore []string) string {
+	if slices.Contains(ignore, at) || want == nil {
+		return ""
+	}
+	if fields, ok := want.(map[string]any); ok {
+		have, _ := got.(map[string]any)
+		for _, k := range sortedKeys(fields) {
+			if diff := lacking(fields[k], have[k], strings.TrimPrefix(at+"."+k, "."), ignore); diff != "" {
+				return diff
+			}
+		}
+		return ""
+	}
+	w, _ := json.Marshal(want) // both came from JSON
+	g, _ := json.Marshal(got)
+	if !bytes.Equal(w, g) {
+		return fmt.Sprintf("%s is %s, recorded is %s", at, g, w)
+	}
+	return ""
+}
+
+// proveKeys compares the set of shard keys.
+func (m *maker) proveKeys(ctx context.Context) error {
+	if !m.custom() {
+		return nil
+	}
+	l, err := m.c.any().layout(ctx, m.name)
+	if err != nil {
+		return err
+	}
+	text := func(groups []keyShards) []string {
+		var out []string
+		for _, k := range groups {
+			out = append(out, string(k.key))
+		}
+		slices.Sort(out)
+		return out
+	}
+	want, got := text(m.keys()), text(groupByKey(l.shards))
+	if !slices.Equal(want, got) {
+		return fmt.Errorf("its shard keys are %s, recorded are %s", listSome(got, 10), listSome(want, 10))
+	}
+	return nil
+}
+
+// kept are the parts of points that the restore point holds.
+func (m *maker) kept() fields {
+	if e := m.rec.Export; e != nil {
+		return fields{payload: e.Payload, vectors: e.Vectors}
+	}
+	return fields{payload: true, vectors: true}
+}
+
+// lookups are the samples as they are asked for in the new collection, which may have lost its shard keys.
+func (m *maker) lookups() []sample {
+	out := slices.Clone(m.rec.Samples)
+	if !m.custom() {
+		for i := range out {
+			out[i].Key = nil
+		}
+	}
+	return out
+}
+
+func (m *maker) proveSamples(ctx context.Context) error {
+	samples := m.lookups()
+	if len(samples) == 0 {
+		return nil
+	}
+	found, err := m.c.retrieve(ctx, m.name, samples, m.kept())
+	if err != nil {
+		return err
+	}
+	for _, s := range samples {
+		r, ok := found[string(s.Key)+" "+string(s.ID)]
+		if !ok {
+			if m.rec.Export != nil && m.rec.Export.Filter != nil {
+				continue // the filter may leave it out
+			}
+			return fmt.Errorf("point %s is missing", s.ID)
+		}
+		now, err := r.sample(m.kept())
+		if err != nil {
+			return err
+		}
+		if now.Sum != s.Sum {
+			return fmt.Errorf("point %s is not what it was: its payload or a vector differs", s.ID)
+		}
+	}
+	return nil
+}
+
+// proveSearch looks for a sampled point by each of its vectors, exactly: it, or one that is just as near, must be found.
+func (m *maker) proveSearch(ctx context.Context) error {
+	if !m.kept().vectors {
+		return nil
+	}
+	samples := m.lookups()
+	samples = samples[:min(len(samples), 4)]
+	if len(samples) == 0 {
+		return nil
+	}
+	found, err := m.c.retrieve(ctx, m.name, samples, fields{vectors: true})
+	if err != nil {
+		return err
+	}
+	tried := map[string]bool{}
+	for _, s := range samples {
+		r, ok := found[string(s.Key)+" "+string(s.ID)]
+		if !ok {
+			continue
+		}
+		for name, vector := range vectorsOf(r.Vector) {
+			if tried[name] {
+				continue
+			}
+			tried[name] = true
+			if err := m.searchOwn(ctx, s, name, vector); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// vectorsOf splits what REST tells of a point's vectors: by name, or one without a name.
+func vectorsOf(raw json.RawMessage) map[string]json.RawMessage {
+	var named map[string]json.RawMessage
+	if json.Unmarshal(raw, &named) == nil {
+		return named
+	}
+	if len(raw) > 0 && raw[0] == '[' {
+		return map[string]json.RawMessage{"": raw}
+	}
+	return nil
+}
+
+// hit is one answer to a search.
+type hit struct {
+	ID    json.RawMessage `json:"id"`
+	Score float64         `json:"score"`
+}
+
+func (m *maker) search(ctx context.Context, body any) ([]hit, error) {
+	var said struct {
+		Points []hit `json:"points"`
+	}
+	err := m.c.any().call(ctx, limitless, "POST", path("collections", m.name, "points", "query"), body, &said)
+	return said.Points, err
+}
+
+// searchOwn searches by a point's own vector, exactly. By inner product others may be nearer than the point itself: then all
+// that are found must be.
+func (m *maker) searchOwn(ctx context.Context, s sample, name string, vector json.RawMessage) error {
+	const near = 10
+	body := map[string]any{"query": vector, "limit": near, "params": map[string]any{"exact": true}, "with_payload": false}
+	if name != "" {
+		body["using"] = name
+	}
+	if s.Key != nil {
+		body["shard_key"] = s.Key
+	}
+	hits, err := m.search(ctx, body)
+	if err != nil {
+		return fmt.Errorf("search for point %s by its vector %q: %w", s.ID, name, err)
+	}
+	is := func(h hit) bool { return string(h.ID) == string(s.ID) }
+	if slices.ContainsFunc(hits, is) || zero(vector) {
+		return nil
+	}
+	body["filter"] = map[string]any{"must": []any{map[string]any{"has_id": []any{s.ID}}}}
+	own, err := m.search(ctx, body)
+	if err != nil {
+		return fmt.Errorf("search for point %s by its vector %q: %w", s.ID, name, err)
+	}
+	if len(own) == 1 && is(own[0]) && len(hits) == near && nearer(hits, own[0].Score) {
+		return nil
+	}
+	return fmt.Errorf("a search by the vector %q of point %s does not find it", name, s.ID)
+}
+
+// nearer tells whether all hits, best first, are at least as near as a score: similarities fall, distances rise.
+func nearer(hits []hit, score float64) bool {
+	first, last := hits[0].Score, hits[len(hits)-1].Score
+	if first >= last && last >= score {
+		return true
+	}
+	return first <= last && last <= score
+}
+
+func zero(vector json.RawMessage) bool {
+	var dense []float64
+	var sparse struct {
+		Values []float64 `json:"values"`
+	}
+	if json.Unmarshal(vector, &dense) != nil {
+		if json.Unmarshal(vector, &sparse) != nil {
+			return false
+		}
+		dense = sparse.Values
+	}
+	return !slices.ContainsFunc(dense, func(v float64) bool { return v != 0 })
+}

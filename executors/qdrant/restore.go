@@ -1,0 +1,255 @@
+package qdrant
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/holdfast-io/holdfast/executors"
+)
+
+// Restore implements executors.Executor. Everything is first made under names that are free, and compared with what was
+// recorded. Only when all of it is there, what is to be replaced is replaced, one collection after the other, and aliases are
+// switched last, in one batch.
+func (x *Executor) Restore(ctx context.Context, req executors.RestoreRequest, from executors.Supply) (executors.Result, error) {
+	p, err := x.planRestore(ctx, req, from)
+	if err != nil {
+		return executors.Result{}, err
+	}
+	defer p.close()
+	res := executors.Result{Version: p.c.version.text}
+	for _, run := range []func(context.Context, *executors.Result) error{p.makeAll, p.swapAll, p.switchAliases} {
+		if err := run(ctx, &res); err != nil {
+			if ctx.Err() != nil && !errors.Is(err, context.Cause(ctx)) {
+				err = errors.Join(context.Cause(ctx), err)
+			}
+			return res, p.c.hide(err)
+		}
+	}
+	return res, nil
+}
+
+// makeAll makes every collection under its own name or a stage's. On failure nothing of it stays.
+func (p *restorePlan) makeAll(ctx context.Context, res *executors.Result) error {
+	var made []string
+	for _, it := range p.items {
+		name := it.name
+		if it.stage != "" {
+			name = it.stage
+		}
+		m := p.maker(it.rec, name)
+		made = append(made, name)
+		if err := m.make(ctx); err != nil {
+			err = fmt.Errorf("restore collection %q: %w", it.rec.Name, err)
+			return errors.Join(err, p.remove(ctx, made))
+		}
+		p.log.Info("a collection is restored", "collection", it.rec.Name, "as", name)
+		res.Items++
+		res.Bytes += it.rec.bytes()
+	}
+	return nil
+}
+
+func (p *restorePlan) maker(rec *collectionRecord, name string) *maker {
+	return &maker{x: p.x, c: p.c, rec: rec, name: name, courier: p.courier, from: p.from, log: p.log}
+}
+
+// remove deletes collections that this restore made.
+func (p *restorePlan) remove(ctx context.Context, names []string) error {
+	var errs []error
+	for _, name := range names {
+		errs = append(errs, p.x.dropCollection(ctx, p.c, name))
+	}
+	return errors.Join(errs...)
+}
+
+// dropCollection deletes a collection that a call made, also when the call's context ended.
+func (x *Executor) dropCollection(ctx context.Context, c *cluster, name string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), x.margins.cleanup)
+	defer cancel()
+	var err error
+	for try := 1; try <= x.margins.tries; try++ {
+		if err = c.any().call(ctx, limitless, http.MethodDelete, path("collections", name)+"?timeout=15", nil, nil); err == nil || isGone(err) {
+			// A server that was still at work when a request was given up may bring it back.
+			if _, ierr := c.info(ctx, name); isGone(ierr) {
+				return nil
+			}
+		}
+		if serr := sleep(ctx, backoff(try)); serr != nil {
+			break
+		}
+	}
+	return fmt.Errorf("collection %q could not be removed, delete it by hand: %w", name, cmpErr(err, errors.New("it is still there")))
+}
+
+// swapAll puts what was staged in its place.
+func (p *restorePlan) swapAll(ctx context.Context, _ *executors.Result) error {
+	for i, it := range p.items {
+		if it.stage == "" {
+			continue
+		}
+		swap := p.replace
+		if it.way == wayMerge {
+			swap = p.merge
+		}
+		if err := swap(ctx, it); err != nil {
+			var done, stages []string
+			for j, o := range p.items {
+				if j < i && o.stage != "" {
+					done = append(done, o.name)
+				}
+				if j >= i && o.stage != "" {
+					stages = append(stages, o.stage)
+				}
+			}
+			err = fmt.Errorf("put collection %q in its place: %w", it.name, err)
+			if len(done) > 0 {
+				err = fmt.Errorf("%w (already in place: %s)", err, strings.Join(done, ", "))
+			}
+			return errors.Join(err, p.remove(ctx, stages))
+		}
+	}
+	return nil
+}
+
+// replace takes a safety snapshot of what is there, makes the collection anew under its name, and brings the old one back
+// when that fails. Qdrant cannot rename a collection.
+func (p *restorePlan) replace(ctx context.Context, it *restoreItem) error {
+	// The nodes of a cluster give a shard's files out only where a replica of it is, and a collection that is made anew has
+	// its replicas elsewhere.
+	old, err := p.saveOld(ctx, it.name, p.c.distributed)
+	if err != nil {
+		return fmt.Errorf("take a safety snapshot of the old one (nothing was changed): %w", err)
+	}
+	if err = p.c.any().call(ctx, limitless, http.MethodDelete, path("collections", it.name)+"?timeout=60", nil, nil); err == nil {
+		err = p.maker(it.rec, it.name).make(ctx)
+	}
+	if err == nil {
+		return errors.Join(old.forget(ctx), p.remove(ctx, []string{it.stage}))
+	}
+	return errors.Join(err, old.bringBack(ctx))
+}
+
+// switchAliases points aliases to what was restored, in one batch: readers see all of them move at once.
+func (p *restorePlan) switchAliases(ctx context.Context, res *executors.Result) error {
+	var actions []map[string]any
+	for _, a := range p.aliases {
+		if a.from != "" && a.from != a.to {
+			actions = append(actions, map[string]any{"delete_alias": map[string]string{"alias_name": a.alias}})
+		}
+		actions = append(actions, createAlias(a.alias, a.to))
+	}
+	if len(actions) == 0 {
+		return nil
+	}
+	now, err := p.c.aliases(ctx)
+	if err != nil {
+		return fmt.Errorf("switch aliases (the collections are restored): %w", err)
+	}
+	// Deleting one that is gone would fail the batch half-way.
+	actions = slices.DeleteFunc(actions, func(a map[string]any) bool {
+		d, ok := a["delete_alias"].(map[string]string)
+		return ok && aliasOf(now, d["alias_name"]) == ""
+	})
+	if err := p.c.changeAliases(ctx, actions); err != nil {
+		return fmt.Errorf("switch aliases (the collections are restored): %w", err)
+	}
+	for _, a := range p.aliases {
+		if a.from != a.to {
+			res.Problems = append(res.Problems, executors.Problem{Path: a.alias, Err: fmt.Errorf("the alias points to %s now", a.to)})
+		}
+	}
+	return nil
+}
+
+func createAlias(name, collection string) map[string]any {
+	return map[string]any{"create_alias": map[string]string{"collection_name": collection, "alias_name": name}}
+}
+
+func (c *cluster) changeAliases(ctx context.Context, actions []map[string]any) error {
+	if len(actions) == 0 {
+		return nil
+	}
+	return c.any().call(ctx, limitless, http.MethodPost, "/collections/aliases?timeout=60", map[string]any{"actions": actions}, nil)
+}
+
+// merge copies the selected points from the stage into a collection, which is made when it does not exist. What they
+// overwrite is kept as safety snapshots until all of them are there.
+func (p *restorePlan) merge(ctx context.Context, it *restoreItem) error {
+	names, err := p.c.collectionNames(ctx)
+	if err != nil {
+		return err
+	}
+	if slices.Contains(names, it.name) {
+		old, err := p.saveOld(ctx, it.name, false)
+		if err != nil {
+			return fmt.Errorf("take a safety snapshot (nothing was changed): %w", err)
+		}
+		if err := p.copySelected(ctx, it); err != nil {
+			return fmt.Errorf("%w; some points may be written already, writing them again does no harm. Safety snapshots from before are kept on the server: %s", err, old.where())
+		}
+		return errors.Join(old.forget(ctx), p.remove(ctx, []string{it.stage}))
+	}
+	m := p.maker(it.rec, it.name)
+	err = m.prepare(ctx)
+	if err == nil {
+		err = p.copySelected(ctx, it)
+	}
+	if err == nil {
+		err = m.settle(ctx)
+	}
+	if err == nil {
+		err = m.finish(ctx)
+	}
+	if err != nil {
+		return errors.Join(err, p.remove(ctx, []string{it.name}))
+	}
+	return p.remove(ctx, []string{it.stage})
+}
+
+// copySelected writes the points of the stage that the filter selects, and counts them afterwards.
+func (p *restorePlan) copySelected(ctx context.Context, it *restoreItem) error {
+	l, err := p.c.any().layout(ctx, it.stage)
+	if err != nil {
+		return err
+	}
+	target, err := p.c.info(ctx, it.name)
+	if err != nil {
+		return err
+	}
+	into, err := target.parsed()
+	if err != nil {
+		return err
+	}
+	d := newDialer(p.c)
+	defer d.close()
+	var total uint64
+	for _, key := range l.keysOf() {
+		read := &pages{d: d, tries: p.x.margins.tries + 1, collection: it.stage, key: key, filter: p.filter, parts: fields{true, true}, size: into.pageSize(0)}
+		w := p.x.writePoints(ctx, d, it.name, into.pageSize(0), nil)
+		if into.Params.ShardingMethod == "custom" {
+			w.key = key
+		}
+		for {
+			page, err := read.next(ctx)
+			if err != nil {
+				if werr := w.wait(); werr != nil || !errors.Is(err, io.EOF) {
+					return cmpErr(werr, err)
+				}
+				break
+			}
+			for _, one := range page {
+				if err := w.add(one); err != nil {
+					return errors.Join(err, w.wait())
+				}
+				total++
+			}
+		}
+	}
+	p.log.Info("selected points are restored", "collection", it.name, "points", total)
+	return nil
+}

@@ -1,0 +1,191 @@
+package qdrant
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+)
+
+// record is a point as REST tells it.
+type record struct {
+	ID       json.RawMessage `json:"id"`
+	Payload  json.RawMessage `json:"payload"`
+	Vector   json.RawMessage `json:"vector"`
+	ShardKey json.RawMessage `json:"shard_key"`
+}
+
+func (r *record) key() json.RawMessage {
+	if string(r.ShardKey) == "null" || len(r.ShardKey) == 0 {
+		return nil
+	}
+	return r.ShardKey
+}
+
+// takeSamples picks points of a collection: the first ones, and some at random where the server can choose so. Payload and
+// vectors are asked for as parts says.
+func (x *Executor) takeSamples(ctx context.Context, c *cluster, collection string, parts fields) ([]sample, error) {
+	first, err := c.scroll(ctx, collection, x.margins.samples/2, parts)
+	if err != nil {
+		return nil, err
+	}
+	var random struct {
+		Points []record `json:"points"`
+	}
+	body := parts.ask(map[string]any{"query": map[string]string{"sample": "random"}, "limit": x.margins.samples / 2})
+	if err := c.any().post(ctx, path("collections", collection, "points", "query"), body, &random); err != nil {
+		random.Points = nil // servers before 1.11, and strict modes: the first ones must do
+	}
+	var out []sample
+	seen := map[string]bool{}
+	for _, r := range append(first, random.Points...) {
+		s, err := r.sample(parts)
+		if err != nil {
+			return nil, fmt.Errorf("read a point of %q: %w", collection, err)
+		}
+		if id := string(s.Key) + " " + string(s.ID); !seen[id] {
+			seen[id] = true
+			out = append(out, s)
+		}
+	}
+	return out, nil
+}
+
+// fields says what of a point is compared.
+type fields struct{ payload, vectors bool }
+
+func (f fields) ask(body map[string]any) map[string]any {
+	body["with_payload"], body["with_vector"] = f.payload, f.vectors
+	return body
+}
+
+// scroll returns the first points.
+func (c *cluster) scroll(ctx context.Context, collection string, limit int, parts fields) ([]record, error) {
+	var out struct {
+		Points []record `json:"points"`
+	}
+	err := c.any().post(ctx, path("collections", collection, "points", "scroll"), parts.ask(map[string]any{"limit": limit}), &out)
+	return out.Points, err
+}
+
+// retrieve finds the sampled points again. Those that are gone are absent from the result.
+func (c *cluster) retrieve(ctx context.Context, collection string, samples []sample, parts fields) (map[string]record, error) {
+	byKey := map[string][]sample{}
+	for _, s := range samples {
+		byKey[string(s.Key)] = append(byKey[string(s.Key)], s)
+	}
+	out := map[string]record{}
+	for _, key := range sortedKeys(byKey) {
+		var ids []json.RawMessage
+		for _, s := range byKey[key] {
+			ids = append(ids, s.ID)
+		}
+		body := parts.ask(map[string]any{"ids": ids})
+		if key != "" {
+			body["shard_key"] = json.RawMessage(key)
+		}
+		var found []record
+		if err := c.any().post(ctx, path("collections", collection, "points"), body, &found); err != nil {
+			return nil, err
+		}
+		for _, r := range found {
+			out[key+" "+string(r.ID)] = r
+		}
+	}
+	return out, nil
+}
+
+// confirmSamples keeps the samples that are the same now: what changed during the backup proves nothing.
+func (x *Executor) confirmSamples(ctx context.Context, c *cluster, collection string, samples []sample, parts fields) ([]sample, error) {
+	if len(samples) == 0 {
+		return nil, nil
+	}
+	now, err := c.retrieve(ctx, collection, samples, parts)
+	if err != nil {
+		return nil, err
+	}
+	var out []sample
+	for _, s := range samples {
+		r, ok := now[string(s.Key)+" "+string(s.ID)]
+		if !ok {
+			continue
+		}
+		if again, err := r.sample(parts); err == nil && again.Sum == s.Sum {
+			out = append(out, s)
+		}
+	}
+	return out, nil
+}
+
+// sample hashes a point.
+func (r *record) sample(parts fields) (sample, error) {
+	h := sha256.New()
+	ask := []json.RawMessage{r.ID}
+	if parts.payload {
+		ask = append(ask, r.Payload)
+	}
+	if parts.vectors {
+		ask = append(ask, r.Vector)
+	}
+	for _, part := range ask {
+		text, err := canonical(part)
+		if err != nil {
+			return sample{}, err
+		}
+		h.Write(append(text, '\n'))
+	}
+	return sample{ID: r.ID, Key: r.key(), Sum: hex.EncodeToString(h.Sum(nil))}, nil
+}
+
+// canonical writes JSON so that equal values have equal text: keys sorted, numbers in one form. An absent payload and an
+// empty one are the same point.
+func canonical(raw json.RawMessage) ([]byte, error) {
+	if len(raw) == 0 || string(raw) == "null" {
+		return []byte("{}"), nil
+	}
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.UseNumber()
+	var v any
+	if err := d.Decode(&v); err != nil {
+		return nil, err
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return nil, errors.New("more than one value")
+	}
+	return json.Marshal(plainNumbers(v))
+}
+
+// plainNumbers brings numbers into one form. Integers keep all of their digits.
+func plainNumbers(v any) any {
+	switch v := v.(type) {
+	case json.Number:
+		if _, err := strconv.ParseInt(v.String(), 10, 64); err == nil {
+			return v
+		}
+		if _, err := strconv.ParseUint(v.String(), 10, 64); err == nil {
+			return v
+		}
+		f, err := v.Float64()
+		if err != nil {
+			return v.String()
+		}
+		if f == float64(int64(f)) && f > -1e15 && f < 1e15 {
+			return json.Number(strconv.FormatInt(int64(f), 10)) // 1.0 and 1 are the same coordinate
+		}
+		return json.Number(strconv.FormatFloat(f, 'g', -1, 64))
+	case []any:
+		for i := range v {
+			v[i] = plainNumbers(v[i])
+		}
+	case map[string]any:
+		for k := range v {
+			v[k] = plainNumbers(v[k])
+		}
+	}
+	return v
+}

@@ -1,0 +1,216 @@
+package qdrant
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/holdfast-io/holdfast/executors"
+)
+
+// oldCollection is what was there before a restore, as safety snapshots: on the server, or in a folder of this host.
+type oldCollection struct {
+	p      *restorePlan
+	rec    *collectionRecord
+	shards []savedShard
+	had    []alias
+	dir    string // of local files; empty when the server keeps them
+}
+
+type savedShard struct {
+	node   *node
+	file   snapshotFile // on the server
+	record *shardRecord
+}
+
+// saveOld makes a snapshot of every shard of a collection, here or on the server.
+func (p *restorePlan) saveOld(ctx context.Context, name string, here bool) (_ *oldCollection, err error) {
+	i, err := p.c.info(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	l, err := p.c.any().layout(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	old := &oldCollection{p: p, rec: &collectionRecord{Name: name, Config: i.Config, PayloadSchema: i.PayloadSchema, Cluster: l.raw}}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, old.forget(ctx))
+		}
+	}()
+	if old.rec.Before, err = p.c.count(ctx, name, nil, nil); err != nil {
+		return nil, err
+	}
+	old.rec.After = old.rec.Before
+	for _, a := range p.there {
+		if a.Collection == name {
+			old.had = append(old.had, a)
+		}
+	}
+	if here {
+		if old.dir, err = os.MkdirTemp("", "holdfast-safety-"); err != nil {
+			return nil, err
+		}
+		p.log.Info("the old collection is kept as files while it is replaced", "collection", name, "dir", old.dir)
+	}
+	old.rec.Shards = make([]shardRecord, len(l.shards))
+	for j, s := range l.shards {
+		n, err := (&maker{c: p.c, name: name}).home(l, s.id)
+		if err != nil {
+			return nil, err
+		}
+		old.rec.Shards[j] = shardRecord{ID: s.id, Key: s.key, Path: fmt.Sprintf("%d.snapshot", s.id)}
+		saved := savedShard{node: n, record: &old.rec.Shards[j]}
+		if here {
+			err = old.fetch(ctx, saved)
+		} else if saved.file, err = p.x.createSnapshot(ctx, n, name, s.id); err == nil {
+			saved.record.Bytes, saved.record.SHA256 = saved.file.Size, saved.file.Checksum
+			old.shards = append(old.shards, saved)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return old, nil
+}
+
+// fetch streams a shard into a file of this host.
+func (o *oldCollection) fetch(ctx context.Context, s savedShard) (err error) {
+	f, err := os.OpenFile(filepath.Join(o.dir, s.record.Path), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	body, err := o.p.x.streamShard(ctx, s.node, o.rec.Name, s.record.ID)
+	if err != nil {
+		return err
+	}
+	defer body.Close() //nolint:errcheck // it was read to its end, or failed before
+	whole := follow(body, func(f followed) error {
+		s.record.Bytes, s.record.SHA256 = f.report.Bytes, f.sha256
+		return f.report.Whole()
+	})
+	buf := make([]byte, 1<<20)
+	for {
+		n, rerr := whole.Read(buf)
+		if _, err := f.Write(buf[:n]); err != nil {
+			return err
+		}
+		switch {
+		case rerr == io.EOF: //nolint:errorlint // a wrapped EOF is a failure
+			o.shards = append(o.shards, s)
+			return nil
+		case rerr != nil && !errors.Is(rerr, executors.ErrCut):
+			return rerr
+		}
+	}
+}
+
+// forget deletes the safety snapshots.
+func (o *oldCollection) forget(ctx context.Context) error {
+	if o.dir != "" {
+		return os.RemoveAll(o.dir)
+	}
+	var errs []error
+	for _, s := range o.shards {
+		errs = append(errs, o.p.x.deleteSnapshot(ctx, s.node, o.rec.Name, s.record.ID, s.file.Name))
+	}
+	return errors.Join(errs...)
+}
+
+// where tells a person where the safety snapshots are.
+func (o *oldCollection) where() string {
+	if o.dir != "" {
+		return o.dir + " on this host"
+	}
+	var out []string
+	for _, s := range o.shards {
+		out = append(out, fmt.Sprintf("%s (shard %d, on %s)", s.file.Name, s.record.ID, s.node.url))
+	}
+	return strings.Join(out, ", ")
+}
+
+// bringBack makes the old collection anew from its safety snapshots. It works on when the restore's context ended: that is
+// one of the reasons why it is called.
+func (o *oldCollection) bringBack(ctx context.Context) error {
+	ctx = context.WithoutCancel(ctx)
+	name := o.rec.Name
+	failed := func(err error) error {
+		return fmt.Errorf("the old collection could not be brought back by itself: %w. Its safety snapshots are kept, %s: make %q anew with its configuration, and recover each shard from them (/collections/%s/shards/ID/snapshots/upload or recover)",
+			err, o.where(), name, name)
+	}
+	if err := o.p.x.dropCollection(ctx, o.p.c, name); err != nil {
+		return failed(err)
+	}
+	m := o.p.maker(o.rec, name)
+	m.from = savedSupply{o}
+	m.courier = &courier{x: o.p.x, c: o.p.c, choice: viaUpload, refused: map[via]error{}}
+	if err := m.make(ctx); err != nil {
+		return failed(err)
+	}
+	var actions []map[string]any
+	for _, a := range o.had {
+		actions = append(actions, createAlias(a.Alias, name))
+	}
+	if err := o.p.c.changeAliases(ctx, actions); err != nil {
+		return fmt.Errorf("the old collection was brought back, its aliases were not: %w", err)
+	}
+	o.p.log.Info("the old collection was brought back", "collection", name)
+	return o.forget(ctx)
+}
+
+// savedSupply gives safety snapshots out as a restore point gives archives. What the server keeps goes back in one motion,
+// downloaded and uploaded.
+type savedSupply struct{ o *oldCollection }
+
+var _ executors.Supply = savedSupply{}
+
+// Entries implements executors.Supply.
+func (s savedSupply) Entries(_ context.Context, each func(executors.Entry) error) error {
+	for _, one := range s.o.shards {
+		if err := each(one.entry()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *savedShard) entry() executors.Entry {
+	return executors.Entry{Path: s.record.Path, Type: executors.TypeStream, Size: s.record.Bytes}
+}
+
+// Read implements executors.Supply.
+func (s savedSupply) Read(ctx context.Context, want func(executors.Entry) bool, each func(executors.Entry, io.Reader) error) error {
+	for _, one := range s.o.shards {
+		if want != nil && !want(one.entry()) {
+			continue
+		}
+		body, err := s.open(ctx, one)
+		if err != nil {
+			return err
+		}
+		err = each(one.entry(), body)
+		if cerr := body.Close(); err == nil {
+			err = cerr
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s savedSupply) open(ctx context.Context, one savedShard) (io.ReadCloser, error) {
+	if s.o.dir != "" {
+		return os.Open(filepath.Join(s.o.dir, one.record.Path))
+	}
+	return s.o.p.x.downloadSnapshot(ctx, one.node, s.o.rec.Name, one.record.ID, one.file), nil
+}
+
+// Meta implements executors.Supply.
+func (s savedSupply) Meta() map[string]string { return nil }

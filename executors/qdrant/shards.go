@@ -1,0 +1,235 @@
+package qdrant
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+
+	"github.com/holdfast-io/holdfast/executors"
+	"github.com/holdfast-io/holdfast/policy"
+)
+
+// addShards hands every shard of a collection to the sink, each from one active replica.
+func (t *task) addShards(sink executors.Sink) error {
+	t.record.Shards = make([]shardRecord, len(t.layout.shards))
+	var readable []int
+	for i := range t.layout.shards {
+		s := &t.layout.shards[i]
+		t.record.Shards[i] = shardRecord{
+			ID: s.id, Key: s.key, Path: dirOf(t.name) + "/shards/" + strconv.FormatUint(uint64(s.id), 10) + ".snapshot",
+		}
+		if err := t.readable(s); err != nil {
+			t.miss(err)
+			continue
+		}
+		readable = append(readable, i)
+	}
+	if len(t.layout.shards) == 0 {
+		// Custom sharding without a key yet: there is nothing to read.
+		t.open = 1
+		t.first()
+		t.done()
+		return nil
+	}
+	t.open = len(readable)
+	for _, i := range readable {
+		r := &reader{t: t, shard: &t.layout.shards[i], record: &t.record.Shards[i]}
+		if err := sink.Add(t.b.ctx, executors.Entry{Path: r.record.Path, Type: executors.TypeStream, ModTime: t.b.started}, executors.Content{
+			Open: r.Open, SizeHint: r.estimate(),
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readable tells why a shard cannot be read from anywhere, nil when it can.
+func (t *task) readable(s *shard) error {
+	if len(t.candidates(s)) > 0 {
+		return nil
+	}
+	states := ""
+	for _, r := range s.replicas {
+		states += fmt.Sprintf(", node %d: %s", r.peer, r.state)
+	}
+	if active := s.active(); len(active) > 0 {
+		return fmt.Errorf("shard %d is active only on node %d (%s), which no URL in urls reaches", s.id, active[0], t.b.c.peers[active[0]])
+	}
+	return fmt.Errorf("shard %d has no active replica%s", s.id, states)
+}
+
+// candidates are the nodes that a shard can be read from.
+func (t *task) candidates(s *shard) []*node {
+	var out []*node
+	for _, peer := range s.active() {
+		if n := t.b.c.byPeer(peer); n != nil {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+// mode is how shards are read from a server.
+func (b *backup) mode() policy.SnapshotMode {
+	switch m := b.req.Backup.Snapshot.Mode; {
+	case m != policy.SnapshotAuto && m != "":
+		return m
+	case b.c.version.less(patient), b.req.Backup.MaxRate > 0:
+		return policy.SnapshotFile // a slow reader must not hold up a shard
+	default:
+		return policy.SnapshotStream
+	}
+}
+
+// reader reads one shard for the sink, which may open it again.
+type reader struct {
+	t      *task
+	shard  *shard
+	record *shardRecord
+	try    int
+}
+
+func (r *reader) estimate() int64 { return r.shard.points * r.t.config.pointBytes() }
+
+// Open implements executors.OpenFunc. Each time it takes the next replica.
+func (r *reader) Open() (io.ReadCloser, error) {
+	b := r.t.b
+	r.t.first()
+	weight := int64(1)
+	if r.estimate() >= b.x.margins.large {
+		weight = b.x.margins.parallel
+	}
+	if err := b.turns.Acquire(b.ctx, weight); err != nil {
+		return nil, context.Cause(b.ctx)
+	}
+	candidates := r.t.candidates(r.shard)
+	n := candidates[r.try%len(candidates)]
+	r.try++
+	if r.try > 1 {
+		if err := sleep(b.ctx, backoff(r.try-1)); err != nil {
+			b.turns.Release(weight)
+			return nil, err
+		}
+	}
+	rc, err := r.from(n)
+	if err != nil {
+		b.turns.Release(weight)
+		return nil, r.failed(err)
+	}
+	rc.release = func() { b.turns.Release(weight) }
+	return rc, nil
+}
+
+// from begins to read a shard from one node.
+func (r *reader) from(n *node) (*shardReader, error) {
+	b := r.t.b
+	out := &shardReader{r: r, node: n, mode: b.mode()}
+	var body io.ReadCloser
+	if out.mode == policy.SnapshotStream {
+		var err error
+		if body, err = b.x.streamShard(b.ctx, n, r.t.name, r.shard.id); err != nil {
+			return nil, err
+		}
+	} else {
+		file, err := b.x.createSnapshot(b.ctx, n, r.t.name, r.shard.id)
+		if err != nil {
+			return nil, err
+		}
+		out.file = &file
+		if file.Checksum == "" {
+			b.unchecked.Do(func() {
+				b.problem(".", false, errors.New("the server gives no checksum of its snapshots (it keeps them in S3?), so that a file it wrote wrongly there is found by its structure only; mode = \"stream\" needs no file"))
+			})
+		}
+		body = b.x.downloadSnapshot(b.ctx, n, r.t.name, r.shard.id, file)
+	}
+	out.body = body
+	out.follower = follow(body, out.judge)
+	return out, nil
+}
+
+// failed decides what an error of reading means: the sink opens again, leaves the entry away, or ends.
+func (r *reader) failed(err error) error {
+	b := r.t.b
+	var said *statusError
+	gone := isGone(err)
+	final := errors.As(err, &said) && said.Status < 500 && said.Status != http.StatusTooManyRequests && said.Status != http.StatusRequestTimeout
+	switch {
+	case b.ctx.Err() != nil:
+		return context.Cause(b.ctx)
+	case !gone && !final && r.try < max(b.x.margins.tries, len(r.t.candidates(r.shard))):
+		b.log.Warn("a shard is read again", "collection", r.t.name, "shard", r.shard.id, "attempt", r.try, "err", b.c.hide(err))
+		return executors.ErrReread
+	}
+	if gone {
+		if _, ierr := b.c.info(b.ctx, r.t.name); isGone(ierr) {
+			err = errors.New("the collection was deleted or renamed while it was read")
+		}
+	}
+	r.t.miss(fmt.Errorf("shard %d: %w", r.shard.id, err))
+	r.t.done()
+	return executors.ErrSkip
+}
+
+// shardReader is one try to read a shard.
+type shardReader struct {
+	*follower
+	r       *reader
+	node    *node
+	mode    policy.SnapshotMode
+	file    *snapshotFile // on the server
+	body    io.Closer
+	release func()
+	closed  bool
+}
+
+// Read gives the archive. What goes wrong is handed to the reader's judgement.
+func (s *shardReader) Read(p []byte) (int, error) {
+	n, err := s.follower.Read(p)
+	if err == nil || errors.Is(err, executors.ErrCut) || err == io.EOF { //nolint:errorlint // a wrapped EOF is a failure
+		return n, err
+	}
+	if errors.Is(err, executors.ErrReread) || errors.Is(err, executors.ErrSkip) {
+		return n, err
+	}
+	return n, s.r.failed(err)
+}
+
+// judge decides whether an archive that ended is whole, and records it.
+func (s *shardReader) judge(f followed) error {
+	if err := f.report.Whole(); err != nil {
+		return err
+	}
+	checked := s.file != nil && s.file.Checksum != ""
+	if checked && s.file.Checksum != f.sha256 {
+		return fmt.Errorf("the download's checksum is %s, the server said %s", f.sha256, s.file.Checksum)
+	}
+	rec := s.r.record
+	rec.Bytes, rec.SHA256, rec.Server, rec.Mode = f.report.Bytes, f.sha256, checked, string(s.mode)
+	rec.Segments, rec.Members = f.report.Segments(), f.report.Members
+	if s.node.peer != 0 {
+		rec.Peer = strconv.FormatUint(s.node.peer, 10)
+	}
+	s.r.t.b.count(rec.Bytes)
+	s.r.t.done()
+	return nil
+}
+
+// Close lets the server go: the request ends, and the file that was made is deleted.
+func (s *shardReader) Close() error {
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	err := s.body.Close()
+	if s.file != nil {
+		if derr := s.r.t.b.x.deleteSnapshot(s.r.t.b.ctx, s.node, s.r.t.name, s.r.shard.id, s.file.Name); derr != nil {
+			s.r.t.b.problem(s.r.record.Path, false, derr)
+		}
+	}
+	s.release()
+	return err
+}
