@@ -31,7 +31,7 @@ func (s *suite) scratch() string {
 }
 
 func (s *suite) rehearsal(dir string, checks ...policy.Check) executors.RehearseRequest {
-	return executors.RehearseRequest{Backup: s.backup, Rehearsal: policy.Rehearsal{Checks: checks}, Dir: dir, Log: s.log}
+	return executors.RehearseRequest{Source: s.src, Backup: s.backup, Rehearsal: policy.Rehearsal{Checks: checks}, Dir: dir, Log: s.log}
 }
 
 // mustBeEmpty demands that a rehearsal left nothing in its folder.

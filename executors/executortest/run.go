@@ -165,7 +165,7 @@ func (s *suite) supply() *Supply {
 
 func (s *suite) request(at executors.Target, replace bool) executors.RestoreRequest {
 	return executors.RestoreRequest{
-		Backup: s.backup, Target: at, Only: s.h.Only, Options: s.h.Options, Replace: replace, Log: s.log,
+		Source: s.src, Backup: s.backup, Target: at, Only: s.h.Only, Options: s.h.Options, Replace: replace, Log: s.log,
 	}
 }
 
