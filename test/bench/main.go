@@ -29,6 +29,7 @@ type options struct {
 	markdown string
 	backups  int
 	points   int
+	qdrant   int64 // bytes of the collection
 }
 
 func main() {
@@ -37,10 +38,11 @@ func main() {
 	flag.StringVar(&o.binary, "holdfast", "bin/holdfast", "the binary to measure")
 	flag.IntVar(&o.rounds, "rounds", 3, "how often everything is measured")
 	flag.StringVar(&o.dir, "dir", "", "where to work; needs about five times the size (default: a temporary folder)")
-	flag.StringVar(&o.only, "only", "ingest,catalog", "which parts: ingest, catalog")
+	flag.StringVar(&o.only, "only", "ingest,catalog,qdrant", "which parts: ingest, catalog, qdrant (needs a server: HOLDFAST_TEST_QDRANT_URL)")
 	flag.StringVar(&o.markdown, "markdown", "", "replace the measured part of this file, as docs/benchmarks.md")
 	flag.IntVar(&o.backups, "backups", 10_000, "backups in the catalog")
 	flag.IntVar(&o.points, "points", 1_000_000, "restore points in the catalog")
+	collection := flag.String("qdrant-size", "2GiB", "how much the collection takes")
 	what := flag.String("job", "", "used by the program itself, to make data in another process")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -52,7 +54,9 @@ func main() {
 			err = j.run(ctx)
 		}
 	} else if o.size, err = ragdata.ParseSize(*size); err == nil {
-		err = run(ctx, o)
+		if o.qdrant, err = ragdata.ParseSize(*collection); err == nil {
+			err = run(ctx, o)
+		}
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -78,8 +82,10 @@ func run(ctx context.Context, o options) (err error) {
 			text, err = ingest(ctx, o, filepath.Join(dir, "ingest"))
 		case "catalog":
 			text, err = catalog(ctx, o, filepath.Join(dir, "catalog"))
+		case "qdrant":
+			text, err = vectors(ctx, o, filepath.Join(dir, "qdrant"))
 		default:
-			err = fmt.Errorf("-only=%s: ingest, catalog or both", part)
+			err = fmt.Errorf("-only=%s: ingest, catalog, qdrant, or several with commas", part)
 		}
 		if err != nil {
 			return err

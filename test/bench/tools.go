@@ -33,9 +33,11 @@ func lookFor(programs ...string) string {
 
 // holdfast backs the source up by a policy of its own.
 type holdfast struct {
-	binary, dir, source string
-	verify              string // of the policy
-	made                bool
+	binary, dir string
+	source      string // a folder
+	verify      string // of the policy
+	blocks      string // source and method of the policy in place of the folder
+	made        bool
 }
 
 func (h *holdfast) name() string    { return fmt.Sprintf("holdfast, verify after = %q", h.verify) }
@@ -55,12 +57,11 @@ const benchPolicy = `store "main" {
   url = "file://%s"
   encryption { recipients = ["%s"] }
 }
-source "files" "data" { root = "%s" }
+%s
 backup "data" {
-  source = source.files.data
-  store  = store.main
+  store = store.main
   verify { after = "%s" }
-}
+%s}
 `
 
 // prepare writes key and policy, as an administrator does once; init is measured with the first ingest.
@@ -72,7 +73,11 @@ func (h *holdfast) prepare(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("generate key: %w", err)
 	}
-	text := fmt.Sprintf(benchPolicy, h.store(), strings.TrimSpace(string(recipient)), h.source, h.verify)
+	source, inside, ok := strings.Cut(h.blocks, "\n---\n")
+	if !ok {
+		source, inside = fmt.Sprintf("source \"files\" \"data\" { root = %q }", h.source), "  source = source.files.data\n"
+	}
+	text := fmt.Sprintf(benchPolicy, h.store(), strings.TrimSpace(string(recipient)), source, h.verify, inside)
 	return os.WriteFile(filepath.Join(h.dir, "policy", "bench.hf.hcl"), []byte(text), 0o600)
 }
 

@@ -1,6 +1,7 @@
-// Command demo does holdfast's main job on real data, through the built binary, and tells it as a story: a database and a
-// folder are declared, planned, backed up, changed, backed up again, damaged in the store, verified, restored elsewhere
-// and compared row by row and file by file. It ends with 0 only when nothing differs.
+// Command demo does holdfast's main job on real data, through the built binary, and tells it as a story: a database, a
+// collection of vectors and a folder are declared, planned, backed up, changed, backed up again, damaged in the store,
+// verified, restored elsewhere and compared row by row, point by point and file by file. It ends with 0 only when nothing
+// differs.
 //
 // It is not a test of corner cases; those live beside the code. Everything it makes is in temporary folders and goes away
 // at the end, after Ctrl-C too.
@@ -36,7 +37,7 @@ func main() {
 		fmt.Fprintf(os.Stderr, "\ndemo: %v\n", err)
 		os.Exit(1)
 	}
-	fmt.Printf("\nOK: every row and every file came back as it was (%.0f s).\n", time.Since(start).Seconds())
+	fmt.Printf("\nOK: every row, every point and every file came back as it was (%.0f s).\n", time.Since(start).Seconds())
 }
 
 // demo is one run: the folders, the server and what is known of the data.
@@ -44,6 +45,7 @@ type demo struct {
 	binary string
 	work   string // holds everything but the server
 	server *pgserver.Server
+	qdrant *vectors
 	data   ragdata.Database
 	out    *story
 
@@ -65,6 +67,9 @@ func run(ctx context.Context, binary, size string, keep bool) (err error) {
 	d := &demo{binary: binary, data: ragdata.SizedDatabase(1, bytes), out: &story{w: os.Stdout}}
 	var folders []string
 	defer func() {
+		if d.qdrant != nil {
+			err = errors.Join(err, d.qdrant.stop())
+		}
 		if d.server != nil {
 			err = errors.Join(err, d.server.Stop())
 		}
@@ -89,7 +94,7 @@ func run(ctx context.Context, binary, size string, keep bool) (err error) {
 
 	for _, step := range []func(context.Context) error{
 		func(ctx context.Context) error { return d.startSources(ctx, pg) },
-		d.declare, d.firstBackup, d.changeSources, d.secondBackup, d.damage, d.restoreDatabase, d.restoreFiles, d.restoreEarlier,
+		d.declare, d.firstBackup, d.changeSources, d.secondBackup, d.damage, d.restoreDatabase, d.restoreVectors, d.restoreFiles, d.restoreEarlier,
 	} {
 		if err := ctx.Err(); err != nil {
 			return err

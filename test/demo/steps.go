@@ -26,7 +26,7 @@ const (
 )
 
 func (d *demo) startSources(ctx context.Context, dir string) (err error) {
-	d.out.heading("A RAG platform: PostgreSQL and a folder of configuration")
+	d.out.heading("A RAG platform: PostgreSQL, Qdrant and a folder of configuration")
 	if d.server, err = pgserver.Run(dir, pgserver.Options{}); err != nil {
 		return err
 	}
@@ -55,6 +55,12 @@ func (d *demo) startSources(ctx context.Context, dir string) (err error) {
 		return err
 	}
 	d.out.say("PostgreSQL %s with %s: %s documents, %s chunks with jsonb and embeddings, %s accounts.", r[0], size(bytes), r[2], r[3], r[4])
+	if d.qdrant, err = startQdrant(ctx, d.work); err != nil {
+		return err
+	}
+	if err := d.fillVectors(ctx); err != nil {
+		return err
+	}
 	if err := writeConfig(d.configDir()); err != nil {
 		return fmt.Errorf("write configuration files: %w", err)
 	}
@@ -78,6 +84,12 @@ source "postgres" "app" {
   dsn = env("APP_DATABASE_URL")
 }
 
+source "qdrant" "vectors" {
+  urls        = ["%s"]
+  grpc        = ["%s"]
+  collections = ["%s"]
+}
+
 source "files" "config" {
   root = "%s"
 }
@@ -94,6 +106,16 @@ backup "app" {
   schedule { every = "1h" }
   objective { rpo = "2h" }
   logical { databases = ["app"] }
+  verify { after = "stored" }
+}
+
+backup "vectors" {
+  source    = source.qdrant.vectors
+  store     = store.primary
+  retention = retention.standard
+  schedule { every = "1h" }
+  objective { rpo = "2h" }
+  snapshot {}
   verify { after = "stored" }
 }
 
@@ -119,11 +141,11 @@ func (d *demo) declare(ctx context.Context) error {
 		}
 		recipients = append(recipients, strings.TrimSpace(r.stdout))
 	}
-	text := fmt.Sprintf(policyText, d.storeDir(), recipients[0], recipients[1], d.configDir())
+	text := fmt.Sprintf(policyText, d.storeDir(), recipients[0], recipients[1], d.qdrant.url, d.qdrant.grpc, collection, d.configDir())
 	if err := os.WriteFile(filepath.Join(d.policyDir(), "platform.hf.hcl"), []byte(text), 0o600); err != nil {
 		return err
 	}
-	d.out.say("platform.hf.hcl: 1 store, 2 sources, 1 retention, 2 backups in %d lines.", strings.Count(text, "\n"))
+	d.out.say("platform.hf.hcl: 1 store, 3 sources, 1 retention, 3 backups in %d lines.", strings.Count(text, "\n"))
 	if _, err := d.holdfast(ctx, 0, call{args: []string{"validate"}}); err != nil {
 		return err
 	}
@@ -163,11 +185,14 @@ func (d *demo) nothingToDo(ctx context.Context, more ...string) error {
 
 // earlier is how the sources were at the first backup.
 type moment struct {
-	database, files map[string]string
+	database, vectors, files map[string]string
 }
 
 func (d *demo) remember(ctx context.Context) (m moment, err error) {
 	if m.database, err = d.fingerprint(ctx, "app"); err != nil {
+		return m, err
+	}
+	if m.vectors, err = d.qdrant.describe(ctx, collection); err != nil {
 		return m, err
 	}
 	m.files, err = describe(d.configDir())
@@ -186,6 +211,9 @@ func (d *demo) changeSources(ctx context.Context) (err error) {
 	defer conn.Close(context.WithoutCancel(ctx))
 	rows, err := d.data.Change(ctx, conn, 1)
 	if err != nil {
+		return err
+	}
+	if err := d.changeVectors(ctx); err != nil {
 		return err
 	}
 	if err := changeConfig(d.configDir()); err != nil {
@@ -245,7 +273,7 @@ func (d *demo) secondBackup(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, address := range []string{"backup.app", "backup.config"} {
+	for _, address := range []string{"backup.app", "backup.vectors", "backup.config"} {
 		p := points[address]
 		if len(p) != 2 {
 			return fmt.Errorf("%s has %d restore points, expected 2", address, len(p))
@@ -255,7 +283,10 @@ func (d *demo) secondBackup(ctx context.Context) error {
 			return fmt.Errorf("%s: the second backup stored %d bytes, more than half of the first one's %d", address, p[1].Stored, p[0].Stored)
 		}
 	}
-	d.first = map[string]string{"backup.app": points["backup.app"][0].ID, "backup.config": points["backup.config"][0].ID}
+	d.first = map[string]string{}
+	for address, list := range points {
+		d.first[address] = list[0].ID
+	}
 	return nil
 }
 
@@ -356,7 +387,7 @@ func (d *demo) restoreDatabase(ctx context.Context) error {
 	return nil
 }
 
-// restore brings a point of a backup back to a database of that name, or to a folder.
+// restore brings a point of a backup back to a database of that name, to a collection, or to a folder.
 func (d *demo) restore(ctx context.Context, address, id, target, show string) error {
 	var env []string
 	if address == "backup.app" {
@@ -404,9 +435,16 @@ func (d *demo) restoreEarlier(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(differences(d.earlier.database, database), differences(d.earlier.files, files)); err != nil {
+	if err := d.restore(ctx, "backup.vectors", d.first["backup.vectors"], "*_earlier", "end"); err != nil {
+		return err
+	}
+	vectors, err := d.qdrant.describe(ctx, collection+"_earlier")
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(differences(d.earlier.database, database), differences(d.earlier.vectors, vectors), differences(d.earlier.files, files)); err != nil {
 		return fmt.Errorf("the first restore points bring back something else: %w", err)
 	}
-	d.out.say("Every table's hash and every file are those from before the change.")
+	d.out.say("Every table's hash, every point and every file are those from before the change.")
 	return nil
 }

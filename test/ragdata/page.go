@@ -46,7 +46,7 @@ var (
 			b = binary.LittleEndian.AppendUint32(b, x)
 		}
 		var v [Dimensions]float32
-		embedding(&v, r)
+		embedding(v[:], r)
 		for _, x := range v {
 			b = binary.LittleEndian.AppendUint32(b, math.Float32bits(x))
 		}

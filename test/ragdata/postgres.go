@@ -96,7 +96,7 @@ func (d Database) appendRow(b []byte, table string, row, version int64) []byte {
 		b = appendMetadata(b, &r, row)
 		b = append(b, "\t{"...)
 		var v [Dimensions]float32
-		embedding(&v, &r)
+		embedding(v[:], &r)
 		for i, x := range v {
 			if i > 0 {
 				b = append(b, ',')

@@ -18,6 +18,7 @@ const (
 	tableIndex
 	tableFiles
 	tableChange
+	tablePoints
 )
 
 // Each row is a function of the seed, its table, its number and a version: version 0 is how it was loaded, a change
@@ -58,7 +59,7 @@ func appendMetadata(b []byte, r *rng, row int64) []byte {
 }
 
 // embedding fills v with a vector of length 1: a topic and noise around it, as models make them.
-func embedding(v *[Dimensions]float32, r *rng) {
+func embedding(v []float32, r *rng) {
 	topic := newRng(7, uint64(r.below(64)))
 	sum := 0.0
 	for i := range v {
