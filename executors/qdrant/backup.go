@@ -248,7 +248,7 @@ func (t *task) look() error {
 	if t.config, err = t.info.parsed(); err != nil {
 		return err
 	}
-	if t.layout, err = t.b.c.any().layout(t.b.ctx, t.name); err != nil {
+	if t.layout, err = t.b.c.layout(t.b.ctx, t.name); err != nil {
 		return err
 	}
 	t.record.Config, t.record.PayloadSchema, t.record.Cluster = t.info.Config, t.info.PayloadSchema, t.layout.raw
@@ -293,7 +293,7 @@ func (t *task) first() {
 		n, err := t.b.c.count(ctx, t.name, nil, t.filter())
 		if err == nil {
 			t.record.Before = n
-			t.record.Samples, err = t.b.x.takeSamples(ctx, t.b.c, t.name, t.fields())
+			t.record.Samples, err = t.b.x.takeSamples(ctx, t.b.c, t.name, t.fields(), t.config.pageSize(0))
 		}
 		if err != nil {
 			t.fail(err)

@@ -217,8 +217,46 @@ func (c *cluster) consistent() error {
 
 func (c *cluster) close() { c.nodes[0].http.CloseIdleConnections() }
 
-// any is a node to ask what every node knows.
-func (c *cluster) any() *node { return c.nodes[0] }
+// ask puts a question to one node after the other until one answers: each knows what all know. Exact counts and searches of
+// large collections take long and have no limit.
+func (c *cluster) ask(ctx context.Context, method, path string, body, out any) error {
+	return c.each(ctx, func(error) bool { return true }, func(n *node) error {
+		limit := limitless
+		if method == http.MethodGet {
+			limit = n.timeout
+		}
+		return n.call(ctx, limit, method, path, body, out)
+	})
+}
+
+// order makes a change, through any node. Another one is tried only when the first did not hear of it.
+func (c *cluster) order(ctx context.Context, method, path string, body, out any) error {
+	return c.each(ctx, isRefused, func(n *node) error { return n.call(ctx, limitless, method, path, body, out) })
+}
+
+// layout tells where a collection's shards are.
+func (c *cluster) layout(ctx context.Context, collection string) (out *layout, err error) {
+	err = c.each(ctx, func(error) bool { return true }, func(n *node) (err error) {
+		out, err = n.layout(ctx, collection)
+		return err
+	})
+	return out, err
+}
+
+// each calls fn with one node after the other until one gives an answer, good or bad, or again says that trying the next is
+// of no use.
+func (c *cluster) each(ctx context.Context, again func(error) bool, fn func(*node) error) error {
+	var errs []error
+	for _, n := range c.nodes {
+		err := fn(n)
+		var said *statusError
+		if err == nil || ctx.Err() != nil || errors.As(err, &said) || !again(err) {
+			return err
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
 
 // address is the servers in short, for people.
 func (c *cluster) address() string {
@@ -232,7 +270,7 @@ func (c *cluster) address() string {
 // byPeer finds the node of a peer; outside of clusters the only one.
 func (c *cluster) byPeer(peer uint64) *node {
 	if !c.distributed {
-		return c.any()
+		return c.nodes[0]
 	}
 	i := slices.IndexFunc(c.nodes, func(n *node) bool { return n.peer == peer })
 	if i < 0 {

@@ -78,7 +78,7 @@ func (m *maker) create(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := m.c.any().call(ctx, limitless, http.MethodPut, path("collections", m.name)+"?timeout=60", body, nil); err != nil {
+	if err := m.c.order(ctx, http.MethodPut, path("collections", m.name)+"?timeout=60", body, nil); err != nil {
 		return err
 	}
 	return m.replicas(ctx)
@@ -143,7 +143,7 @@ func (m *maker) shardKeys(ctx context.Context) error {
 		next += uint32(len(k.ids))
 	}
 	for _, filler := range fillers {
-		if err := m.c.any().call(ctx, limitless, http.MethodPost, path("collections", m.name, "shards", "delete")+"?timeout=60", map[string]any{"shard_key": filler}, nil); err != nil {
+		if err := m.c.order(ctx, http.MethodPost, path("collections", m.name, "shards", "delete")+"?timeout=60", map[string]any{"shard_key": filler}, nil); err != nil {
 			return err
 		}
 	}
@@ -152,7 +152,7 @@ func (m *maker) shardKeys(ctx context.Context) error {
 
 func (m *maker) makeKey(ctx context.Context, key any, shards int) error {
 	body := map[string]any{"shard_key": key, "shards_number": shards, "replication_factor": min(max(m.cfg.Params.ReplicationFactor, 1), max(len(m.c.peers), 1))}
-	return m.c.any().call(ctx, limitless, http.MethodPut, path("collections", m.name, "shards")+"?timeout=60", body, nil)
+	return m.c.order(ctx, http.MethodPut, path("collections", m.name, "shards")+"?timeout=60", body, nil)
 }
 
 // keyShards are the shards of one key by their recorded numbers, ascending.
@@ -224,7 +224,7 @@ func (m *maker) indexes(ctx context.Context) error {
 		if len(said.Params) > 0 && string(said.Params) != "null" {
 			body["field_schema"] = said.Params
 		}
-		if err := m.c.any().call(ctx, limitless, http.MethodPut, path("collections", m.name, "index")+"?wait=true", body, nil); err != nil {
+		if err := m.c.order(ctx, http.MethodPut, path("collections", m.name, "index")+"?wait=true", body, nil); err != nil {
 			return fmt.Errorf("index of %q: %w", field, err)
 		}
 	}
@@ -236,7 +236,7 @@ func (m *maker) fill(ctx context.Context) error {
 	if m.rec.Export != nil {
 		return m.fillPoints(ctx)
 	}
-	l, err := m.c.any().layout(ctx, m.name)
+	l, err := m.c.layout(ctx, m.name)
 	if err != nil {
 		return err
 	}
@@ -417,7 +417,7 @@ func (w *writer) wait() error {
 // replicas waits until every replica of every shard is active.
 func (m *maker) replicas(ctx context.Context) error {
 	return m.poll(ctx, func() (bool, string, error) {
-		l, err := m.c.any().layout(ctx, m.name)
+		l, err := m.c.layout(ctx, m.name)
 		if err != nil {
 			return false, "", err
 		}
@@ -459,7 +459,7 @@ func (m *maker) settle(ctx context.Context) error {
 		default:
 			return false, "its status is " + i.Status, nil
 		}
-		l, err := m.c.any().layout(ctx, m.name)
+		l, err := m.c.layout(ctx, m.name)
 		if err != nil {
 			return false, "", err
 		}
@@ -493,7 +493,7 @@ func (m *maker) poll(ctx context.Context, ready func() (ok bool, why string, err
 }
 
 func (m *maker) patch(ctx context.Context, body map[string]any) error {
-	return m.c.any().call(ctx, limitless, http.MethodPatch, path("collections", m.name)+"?timeout=60", body, nil)
+	return m.c.order(ctx, http.MethodPatch, path("collections", m.name)+"?timeout=60", body, nil)
 }
 
 // finish sets what must come last: strict mode, and what a server does not take at creation.

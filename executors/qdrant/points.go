@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"strconv"
 	"strings"
 
@@ -30,6 +31,11 @@ func (c *config) pageSize(asked int) int {
 	if asked > 0 {
 		n = asked
 	}
+	return c.withinStrict(n)
+}
+
+// withinStrict lowers a number of points to what strict mode allows in one request.
+func (c *config) withinStrict(n int) int {
 	var strict struct {
 		Enabled bool `json:"enabled"`
 		Limit   int  `json:"max_query_limit"`
@@ -97,7 +103,7 @@ func (p *pages) filtered(ctx context.Context) ([]*client.RetrievedPoint, error) 
 		Points []record        `json:"points"`
 		Next   json.RawMessage `json:"next_page_offset"`
 	}
-	if err := p.d.c.any().call(ctx, limitless, "POST", path("collections", p.collection, "points", "scroll"), body, &said); err != nil {
+	if err := p.d.c.ask(ctx, http.MethodPost, path("collections", p.collection, "points", "scroll"), body, &said); err != nil {
 		return nil, err
 	}
 	var ids []*client.PointId
@@ -149,7 +155,7 @@ func inOrder(ids []*client.PointId, points []*client.RetrievedPoint) []*client.R
 
 func parseID(raw json.RawMessage) (*client.PointId, error) {
 	var text string
-	if json.Unmarshal(raw, &text) == nil {
+	if json.Unmarshal(raw, &text) == nil && text != "" {
 		return client.NewID(text), nil
 	}
 	n, err := strconv.ParseUint(string(raw), 10, 64)

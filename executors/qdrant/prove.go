@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 )
@@ -122,7 +123,7 @@ func (m *maker) proveKeys(ctx context.Context) error {
 	if !m.custom() {
 		return nil
 	}
-	l, err := m.c.any().layout(ctx, m.name)
+	l, err := m.c.layout(ctx, m.name)
 	if err != nil {
 		return err
 	}
@@ -243,7 +244,7 @@ func (m *maker) search(ctx context.Context, body any) ([]hit, error) {
 	var said struct {
 		Points []hit `json:"points"`
 	}
-	err := m.c.any().call(ctx, limitless, "POST", path("collections", m.name, "points", "query"), body, &said)
+	err := m.c.ask(ctx, http.MethodPost, path("collections", m.name, "points", "query"), body, &said)
 	return said.Points, err
 }
 

@@ -227,11 +227,6 @@ func (n *node) get(ctx context.Context, path string, out any) error {
 	return n.call(ctx, n.timeout, http.MethodGet, path, nil, out)
 }
 
-// post asks a question that needs a body; it changes nothing.
-func (n *node) post(ctx context.Context, path string, body, out any) error {
-	return n.call(ctx, n.timeout, http.MethodPost, path, body, out)
-}
-
 // isRefused tells that nobody listens, or that the name is not known: asking again at once does not help.
 func isRefused(err error) bool {
 	var dns *net.DNSError

@@ -73,7 +73,7 @@ func (x *Executor) dropCollection(ctx context.Context, c *cluster, name string) 
 	defer cancel()
 	var err error
 	for try := 1; try <= x.margins.tries; try++ {
-		if err = c.any().call(ctx, limitless, http.MethodDelete, path("collections", name)+"?timeout=15", nil, nil); err == nil || isGone(err) {
+		if err = c.order(ctx, http.MethodDelete, path("collections", name)+"?timeout=15", nil, nil); err == nil || isGone(err) {
 			// A server that was still at work when a request was given up may bring it back.
 			if _, ierr := c.info(ctx, name); isGone(ierr) {
 				return nil
@@ -125,7 +125,7 @@ func (p *restorePlan) replace(ctx context.Context, it *restoreItem) error {
 	if err != nil {
 		return fmt.Errorf("take a safety snapshot of the old one (nothing was changed): %w", err)
 	}
-	if err = p.c.any().call(ctx, limitless, http.MethodDelete, path("collections", it.name)+"?timeout=60", nil, nil); err == nil {
+	if err = p.c.order(ctx, http.MethodDelete, path("collections", it.name)+"?timeout=60", nil, nil); err == nil {
 		err = p.maker(it.rec, it.name).make(ctx)
 	}
 	if err == nil {
@@ -174,7 +174,7 @@ func (c *cluster) changeAliases(ctx context.Context, actions []map[string]any) e
 	if len(actions) == 0 {
 		return nil
 	}
-	return c.any().call(ctx, limitless, http.MethodPost, "/collections/aliases?timeout=60", map[string]any{"actions": actions}, nil)
+	return c.order(ctx, http.MethodPost, "/collections/aliases?timeout=60", map[string]any{"actions": actions}, nil)
 }
 
 // merge copies the selected points from the stage into a collection, which is made when it does not exist. What they
@@ -213,7 +213,7 @@ func (p *restorePlan) merge(ctx context.Context, it *restoreItem) error {
 
 // copySelected writes the points of the stage that the filter selects, and counts them afterwards.
 func (p *restorePlan) copySelected(ctx context.Context, it *restoreItem) error {
-	l, err := p.c.any().layout(ctx, it.stage)
+	l, err := p.c.layout(ctx, it.stage)
 	if err != nil {
 		return err
 	}

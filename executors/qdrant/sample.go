@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"strconv"
 )
 
@@ -28,17 +29,18 @@ func (r *record) key() json.RawMessage {
 }
 
 // takeSamples picks points of a collection: the first ones, and some at random where the server can choose so. Payload and
-// vectors are asked for as parts says.
-func (x *Executor) takeSamples(ctx context.Context, c *cluster, collection string, parts fields) ([]sample, error) {
-	first, err := c.scroll(ctx, collection, x.margins.samples/2, parts)
+// vectors are asked for as parts says, at most most of them at once.
+func (x *Executor) takeSamples(ctx context.Context, c *cluster, collection string, parts fields, most int) ([]sample, error) {
+	half := min(x.margins.samples/2, most)
+	first, err := c.scroll(ctx, collection, half, parts)
 	if err != nil {
 		return nil, err
 	}
 	var random struct {
 		Points []record `json:"points"`
 	}
-	body := parts.ask(map[string]any{"query": map[string]string{"sample": "random"}, "limit": x.margins.samples / 2})
-	if err := c.any().post(ctx, path("collections", collection, "points", "query"), body, &random); err != nil {
+	body := parts.ask(map[string]any{"query": map[string]string{"sample": "random"}, "limit": half})
+	if err := c.ask(ctx, http.MethodPost, path("collections", collection, "points", "query"), body, &random); err != nil {
 		random.Points = nil // servers before 1.11, and strict modes: the first ones must do
 	}
 	var out []sample
@@ -69,7 +71,7 @@ func (c *cluster) scroll(ctx context.Context, collection string, limit int, part
 	var out struct {
 		Points []record `json:"points"`
 	}
-	err := c.any().post(ctx, path("collections", collection, "points", "scroll"), parts.ask(map[string]any{"limit": limit}), &out)
+	err := c.ask(ctx, http.MethodPost, path("collections", collection, "points", "scroll"), parts.ask(map[string]any{"limit": limit}), &out)
 	return out.Points, err
 }
 
@@ -90,7 +92,7 @@ func (c *cluster) retrieve(ctx context.Context, collection string, samples []sam
 			body["shard_key"] = json.RawMessage(key)
 		}
 		var found []record
-		if err := c.any().post(ctx, path("collections", collection, "points"), body, &found); err != nil {
+		if err := c.ask(ctx, http.MethodPost, path("collections", collection, "points"), body, &found); err != nil {
 			return nil, err
 		}
 		for _, r := range found {

@@ -33,7 +33,7 @@ func (p *restorePlan) saveOld(ctx context.Context, name string, here bool) (_ *o
 	if err != nil {
 		return nil, err
 	}
-	l, err := p.c.any().layout(ctx, name)
+	l, err := p.c.layout(ctx, name)
 	if err != nil {
 		return nil, err
 	}

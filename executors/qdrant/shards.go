@@ -155,8 +155,12 @@ func (r *reader) from(n *node) (*shardReader, error) {
 func (r *reader) failed(err error) error {
 	b := r.t.b
 	var said *statusError
-	gone := isGone(err)
-	final := errors.As(err, &said) && said.Status < 500 && said.Status != http.StatusTooManyRequests && said.Status != http.StatusRequestTimeout
+	gone := false
+	if isGone(err) { // or a shard was moved, or somebody deleted a snapshot that was being read
+		_, ierr := b.c.info(b.ctx, r.t.name)
+		gone = isGone(ierr)
+	}
+	final := errors.As(err, &said) && said.Status < 500 && said.Status != http.StatusNotFound && said.Status != http.StatusTooManyRequests && said.Status != http.StatusRequestTimeout
 	switch {
 	case b.ctx.Err() != nil:
 		return context.Cause(b.ctx)
@@ -165,9 +169,7 @@ func (r *reader) failed(err error) error {
 		return executors.ErrReread
 	}
 	if gone {
-		if _, ierr := b.c.info(b.ctx, r.t.name); isGone(ierr) {
-			err = errors.New("the collection was deleted or renamed while it was read")
-		}
+		err = errors.New("the collection was deleted or renamed while it was read")
 	}
 	r.t.miss(fmt.Errorf("shard %d: %w", r.shard.id, err))
 	r.t.done()

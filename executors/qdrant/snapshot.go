@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // snapshotFile is a server's description of a snapshot that it keeps as a file.
@@ -17,6 +18,9 @@ type snapshotFile struct {
 	Size     int64  `json:"size"`
 	Checksum string `json:"checksum"` // SHA-256; empty where the server keeps snapshots in S3
 }
+
+// nameStep is how far two snapshots of a shard must be apart to get names of their own.
+const nameStep = 1100 * time.Millisecond
 
 func (n *node) listSnapshots(ctx context.Context, collection string, id uint32) ([]snapshotFile, error) {
 	var out []snapshotFile
@@ -31,6 +35,13 @@ func (x *Executor) createSnapshot(ctx context.Context, n *node, collection strin
 	before, err := n.listSnapshots(ctx, collection, id)
 	if err != nil {
 		return snapshotFile{}, err
+	}
+	if len(before) > 0 {
+		// A snapshot's name has the second in which it was made. One that somebody else has just made would be overwritten by
+		// ours, and deleted with it.
+		if err := sleep(ctx, nameStep); err != nil {
+			return snapshotFile{}, err
+		}
 	}
 	var made snapshotFile
 	err = n.call(ctx, limitless, http.MethodPost, shardPath(collection, id, "snapshots")+"?wait=true", nil, &made)

@@ -89,6 +89,10 @@ func (r Report) Whole() error {
 			return fmt.Errorf("the archive was cut short: %s is missing after %d members", name, r.Members)
 		}
 	}
+	// A node without the shard's data gives such an archive out; a shard with data has a segment even when it has no points.
+	if len(r.segments) == 0 {
+		return fmt.Errorf("the archive is of no use: it holds no segment, only what a node without the shard's data keeps")
+	}
 	for _, id := range r.Segments() {
 		s := r.segments[id]
 		if !s.state || !s.version {

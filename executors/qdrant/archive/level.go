@@ -41,7 +41,7 @@ type level struct {
 	prefix string // of member paths
 
 	phase phase
-	at    int64 // bytes so far
+	at    int64 // bytes so far, without those of a header that is not whole yet
 	head  [block]byte
 	have  int
 	zeros int   // zero blocks in a row
@@ -66,7 +66,9 @@ func (l *level) next(p []byte) (n int, cut bool) {
 		if l.have += n; l.have == block {
 			l.have = 0
 			cut = l.header()
+			l.at += block
 		}
+		return n, cut
 	case inContent:
 		n, cut = l.content(p)
 	case inPadding:
@@ -75,9 +77,9 @@ func (l *level) next(p []byte) (n int, cut bool) {
 			l.phase = inHeader
 		}
 	case atEnd:
-		n = len(p)
-		if len(bytes.Trim(p, "\x00")) > 0 {
+		if n = len(p) - len(bytes.TrimLeft(p, "\x00")); n == 0 {
 			l.fail("bytes follow the end marker")
+			n = len(p)
 		}
 	default:
 		n = len(p)
