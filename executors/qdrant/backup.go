@@ -178,7 +178,7 @@ func (b *backup) look() error {
 		return err
 	}
 	for _, gap := range b.c.gaps() {
-		b.problem(".", false, errors.New(gap))
+		b.problem("server", false, errors.New(gap))
 	}
 	src := b.req.Source.Qdrant
 	for _, name := range names {
@@ -218,10 +218,10 @@ func (b *backup) gate() error {
 	case stream && v.less(streams):
 		return fmt.Errorf("this server is Qdrant %s; mode = \"stream\" needs %d.%d: use mode = \"auto\"", v.text, streams.major, streams.minor)
 	case stream && v.less(patient):
-		b.problem(".", false, fmt.Errorf("this server is Qdrant %s: before %d.%d.%d a reader that hangs holds a streamed shard for ever; mode = \"auto\" does not stream from it", v.text, patient.major, patient.minor, patient.patch))
+		b.problem("server", false, fmt.Errorf("this server is Qdrant %s: before %d.%d.%d a reader that hangs holds a streamed shard for ever; mode = \"auto\" does not stream from it", v.text, patient.major, patient.minor, patient.patch))
 	}
 	if b.req.Backup.Snapshot != nil && v.less(sound) {
-		b.problem(".", false, fmt.Errorf("this server is Qdrant %s: before %d.%d a snapshot taken while points are written may be damaged; upgrade, and rehearse restores (verify { after = \"restore\" })", v.text, sound.major, sound.minor))
+		b.problem("server", false, fmt.Errorf("this server is Qdrant %s: before %d.%d a snapshot taken while points are written may be damaged; upgrade, and rehearse restores (verify { after = \"restore\" })", v.text, sound.major, sound.minor))
 	}
 	return nil
 }

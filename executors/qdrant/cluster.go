@@ -33,7 +33,7 @@ type cluster struct {
 	version     version // the lowest of them
 	commit      string
 	distributed bool
-	peers       map[uint64]string // of the cluster by id, with the address that the others use; nil outside of clusters
+	peers       map[uint64]string // of the cluster by id, with the address that the others use; nil outside of clusters, and for keys that may not ask
 	down        []error           // URLs that did not answer
 	shared      string            // snapshots_path; only for a single node
 	tls         *tls.Config
@@ -162,7 +162,13 @@ func (c *cluster) greet(ctx context.Context, n *node) error {
 			URI string `json:"uri"`
 		} `json:"peers"`
 	}
-	if err := n.get(ctx, "/cluster", &status); err != nil {
+	err = n.get(ctx, "/cluster", &status)
+	if hasStatus(err, http.StatusForbidden) {
+		// A token for some collections may not ask for the cluster, but where the shards of one are: that tells who answers.
+		status.Status = "enabled"
+		status.PeerID, err = n.peerByCollection(ctx)
+	}
+	if err != nil {
 		return err
 	}
 	n.peer = status.PeerID
@@ -171,10 +177,10 @@ func (c *cluster) greet(ctx context.Context, n *node) error {
 	}
 	if status.Status == "enabled" {
 		c.distributed = true
-		if c.peers == nil {
-			c.peers = map[uint64]string{}
-		}
 		for id, p := range status.Peers {
+			if c.peers == nil {
+				c.peers = map[uint64]string{}
+			}
 			if n, err := strconv.ParseUint(id, 10, 64); err == nil {
 				c.peers[n] = p.URI
 			}
@@ -182,6 +188,23 @@ func (c *cluster) greet(ctx context.Context, n *node) error {
 	}
 	c.nodes = append(c.nodes, n)
 	return nil
+}
+
+// peerByCollection finds out who a node is by the shards of a collection that the key may see; 0 when it may see none.
+func (n *node) peerByCollection(ctx context.Context) (uint64, error) {
+	var seen struct {
+		Collections []struct {
+			Name string `json:"name"`
+		} `json:"collections"`
+	}
+	if err := n.get(ctx, "/collections", &seen); err != nil || len(seen.Collections) == 0 {
+		return 0, err
+	}
+	var said struct {
+		PeerID uint64 `json:"peer_id"`
+	}
+	err := n.get(ctx, path("collections", seen.Collections[0].Name, "cluster"), &said)
+	return said.PeerID, err
 }
 
 // hello asks for the greeting, which has no envelope.
@@ -205,14 +228,17 @@ func (c *cluster) consistent() error {
 			return fmt.Errorf("%s and %s reach the same node (peer %d), as through a load balancer: snapshots are kept by each node, so give each node's own URL", other.url, n.url, n.peer)
 		case n.peer == 0 && len(c.nodes) > 1:
 			return fmt.Errorf("%s is no member of a cluster, but %d URLs are given: give each server a source of its own", n.url, len(c.nodes))
-		case c.distributed && c.peers[n.peer] == "" && len(c.peers) > 0:
-			if _, ok := c.peers[n.peer]; !ok {
-				return fmt.Errorf("%s (peer %d) is not a member of the others' cluster: give each cluster a source of its own", n.url, n.peer)
-			}
+		case len(c.peers) > 0 && !hasKey(c.peers, n.peer):
+			return fmt.Errorf("%s (peer %d) is not a member of the others' cluster: give each cluster a source of its own", n.url, n.peer)
 		}
 		seen[n.peer] = n
 	}
 	return nil
+}
+
+func hasKey[K comparable, V any](m map[K]V, key K) bool {
+	_, ok := m[key]
+	return ok
 }
 
 func (c *cluster) close() { c.nodes[0].http.CloseIdleConnections() }

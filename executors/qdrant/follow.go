@@ -17,11 +17,19 @@ type follower struct {
 	r      io.Reader
 	walker *archive.Walker
 	sum    hash.Hash
-	block  []byte // read and not yet handed out
-	buf    []byte
+	summed chan struct{} // closed when every block so far is in sum
+	rest   []byte        // read and not yet handed out
+	ring   [3]hashedBlock
+	turn   int
 	err    error
 	end    func(followed) error // judges the whole archive; its error is returned in place of io.EOF
 	judged bool
+}
+
+// hashedBlock is a buffer that is hashed on another goroutine while it is handed out.
+type hashedBlock struct {
+	buf  []byte
+	done chan struct{} // closed when its content is in the sum; nil before its first use
 }
 
 // followed is what is known of an archive that was read to its end.
@@ -30,11 +38,16 @@ type followed struct {
 	sha256 string
 }
 
+const followBlock = 512 << 10
+
 func follow(r io.Reader, end func(followed) error) *follower {
-	return &follower{r: r, walker: archive.NewWalker(), sum: sha256.New(), buf: make([]byte, 1<<20), end: end}
+	f := &follower{r: r, walker: archive.NewWalker(), sum: sha256.New(), summed: make(chan struct{}), end: end}
+	close(f.summed)
+	return f
 }
 
 func (f *follower) result() followed {
+	<-f.summed
 	return followed{report: f.walker.Report(), sha256: hex.EncodeToString(f.sum.Sum(nil))}
 }
 
@@ -43,14 +56,11 @@ func (f *follower) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	if len(f.block) == 0 {
+	if len(f.rest) == 0 {
 		if f.err == nil {
-			var n int
-			n, f.err = f.r.Read(f.buf)
-			f.block = f.buf[:n]
-			f.sum.Write(f.block)
+			f.fill()
 		}
-		if len(f.block) == 0 && f.err != nil {
+		if len(f.rest) == 0 && f.err != nil {
 			return 0, f.last()
 		}
 	}
@@ -61,13 +71,38 @@ func (f *follower) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// fill reads the next block, and lets it be hashed after those before it.
+func (f *follower) fill() {
+	b := &f.ring[f.turn]
+	f.turn = (f.turn + 1) % len(f.ring)
+	if b.done != nil {
+		<-b.done
+	} else {
+		b.buf = make([]byte, followBlock)
+	}
+	var n int
+	n, f.err = f.r.Read(b.buf)
+	f.rest = b.buf[:n]
+	if n == 0 {
+		return
+	}
+	before, block := f.summed, f.rest
+	b.done = make(chan struct{})
+	f.summed = b.done
+	go func(done chan struct{}) {
+		<-before
+		f.sum.Write(block)
+		close(done)
+	}(b.done)
+}
+
 // advance copies bytes out of the block up to a cut, or until p is full.
 func (f *follower) advance(p []byte) (n int, cut bool) {
-	for n < len(p) && len(f.block) > 0 && !cut {
+	for n < len(p) && len(f.rest) > 0 && !cut {
 		var step int
-		step, cut = f.walker.Next(f.block[:min(len(f.block), len(p)-n)])
-		copy(p[n:], f.block[:step])
-		f.block = f.block[step:]
+		step, cut = f.walker.Next(f.rest[:min(len(f.rest), len(p)-n)])
+		copy(p[n:], f.rest[:step])
+		f.rest = f.rest[step:]
 		n += step
 	}
 	return n, cut

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"slices"
 	"strings"
 
@@ -181,10 +182,18 @@ func (p *restorePlan) item(rec *collectionRecord, names []string) (*restoreItem,
 	case exists:
 		it.way = wayReplace
 		it.stage = p.stageName(len(p.items))
-		p.notes = append(p.notes, fmt.Sprintf("%s is restored under the name %s first and compared; then the old %s is kept as snapshots on the server until the new one is in its place. The server needs room for about three times %s meanwhile, and %s is away while it is put in place",
-			rec.Name, it.stage, it.name, listBytes(rec.bytes()), it.name))
+		p.notes = append(p.notes, fmt.Sprintf("%s is restored under the name %s first and compared; then the old %s is kept as snapshots %s until the new one is in its place. The server needs room for about three times %s meanwhile, and %s is away while it is put in place",
+			rec.Name, it.stage, it.name, p.keptAt(), listBytes(rec.bytes()), it.name))
 	}
 	return it, nil
+}
+
+// keptAt tells where safety snapshots of what is replaced are.
+func (p *restorePlan) keptAt() string {
+	if p.c.distributed {
+		return "in " + os.TempDir() + " of this host (TMPDIR names another folder)"
+	}
+	return "on the server"
 }
 
 // sharding refuses what the target cannot hold.
@@ -200,7 +209,7 @@ func (p *restorePlan) sharding(rec *collectionRecord) error {
 		p.notes = append(p.notes, fmt.Sprintf("%s has shard keys, which a single server does not keep: its points come back without them", rec.Name))
 	}
 	if nodes := max(len(p.c.peers), 1); cfg.Params.ReplicationFactor > nodes {
-		p.notes = append(p.notes, fmt.Sprintf("%s has %d replicas of each shard and the target %d nodes: it comes back with %d", rec.Name, cfg.Params.ReplicationFactor, nodes, nodes))
+		p.notes = append(p.notes, fmt.Sprintf("%s has %d replicas of each shard; the target has room for %d, and it comes back with that", rec.Name, cfg.Params.ReplicationFactor, nodes))
 	}
 	return nil
 }
@@ -283,7 +292,7 @@ func (it *restoreItem) describe() string {
 	if it.rec.Export != nil {
 		what += ", as points"
 	} else {
-		what += fmt.Sprintf(", %d shards", len(it.rec.Shards))
+		what += fmt.Sprintf(", shards: %d", len(it.rec.Shards))
 	}
 	if it.name != it.rec.Name {
 		what += ", becomes " + it.name

@@ -135,6 +135,9 @@ func (r *rehearsal) one(ctx context.Context, i int, rec *collectionRecord) (err 
 	m := &maker{x: r.x, c: r.c, rec: rec, name: drillPrefix + r.claim.token + "_" + strconv.Itoa(i), courier: r.courier, from: r.from, log: r.log}
 	start := time.Now()
 	defer func() {
+		if !m.made {
+			return
+		}
 		if derr := r.x.dropCollection(ctx, r.c, m.name); derr != nil {
 			r.log.Warn("a scratch collection of a rehearsal is left; a later one tries again", "collection", m.name, "err", derr)
 			r.result.Problems = append(r.result.Problems, executors.Problem{Path: m.name, Err: derr})

@@ -42,8 +42,12 @@ func (p *restorePlan) makeAll(ctx context.Context, res *executors.Result) error 
 			name = it.stage
 		}
 		m := p.maker(it.rec, name)
-		made = append(made, name)
-		if err := m.make(ctx); err != nil {
+		m.lenient = it.way == wayMerge
+		err := m.make(ctx)
+		if m.made {
+			made = append(made, name)
+		}
+		if err != nil {
 			err = fmt.Errorf("restore collection %q: %w", it.rec.Name, err)
 			return errors.Join(err, p.remove(ctx, made))
 		}
@@ -125,8 +129,14 @@ func (p *restorePlan) replace(ctx context.Context, it *restoreItem) error {
 	if err != nil {
 		return fmt.Errorf("take a safety snapshot of the old one (nothing was changed): %w", err)
 	}
-	if err = p.c.order(ctx, http.MethodDelete, path("collections", it.name)+"?timeout=60", nil, nil); err == nil {
-		err = p.maker(it.rec, it.name).make(ctx)
+	for try := 1; ; try++ {
+		if err = p.c.order(ctx, http.MethodDelete, path("collections", it.name)+"?timeout=60", nil, nil); err == nil || isGone(err) {
+			err = p.maker(it.rec, it.name).make(ctx)
+		}
+		// Applications like to make a collection that they miss, the moment it is away.
+		if try == p.x.margins.tries || !hasStatus(err, http.StatusConflict) {
+			break
+		}
 	}
 	if err == nil {
 		return errors.Join(old.forget(ctx), p.remove(ctx, []string{it.stage}))
@@ -205,8 +215,11 @@ func (p *restorePlan) merge(ctx context.Context, it *restoreItem) error {
 	if err == nil {
 		err = m.finish(ctx)
 	}
+	if err != nil && m.made {
+		err = errors.Join(err, p.remove(ctx, []string{it.name}))
+	}
 	if err != nil {
-		return errors.Join(err, p.remove(ctx, []string{it.name}))
+		return err
 	}
 	return p.remove(ctx, []string{it.stage})
 }

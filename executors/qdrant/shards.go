@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"strconv"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/holdfast-io/holdfast/executors"
 	"github.com/holdfast-io/holdfast/policy"
 )
@@ -72,16 +74,27 @@ func (t *task) candidates(s *shard) []*node {
 	return out
 }
 
-// mode is how shards are read from a server.
-func (b *backup) mode() policy.SnapshotMode {
+// mode is how a shard of about so many bytes is read.
+func (b *backup) mode(bytes int64) policy.SnapshotMode {
 	switch m := b.req.Backup.Snapshot.Mode; {
 	case m != policy.SnapshotAuto && m != "":
 		return m
 	case b.c.version.less(patient), b.req.Backup.MaxRate > 0:
 		return policy.SnapshotFile // a slow reader must not hold up a shard
+	case b.c.shared != "" && roomIn(b.c.shared, 3*bytes+roomLeft):
+		return policy.SnapshotFile // quicker than a stream, and it holds the shard up for less time
 	default:
-		return policy.SnapshotStream
+		return policy.SnapshotStream // nobody says how full the server's disk is, and filling it ends production
 	}
+}
+
+// roomLeft is what a snapshot file must leave free on the server's disk, beside room for estimates that were too low.
+const roomLeft = 2 << 30
+
+// roomIn tells whether a folder's disk has so many free bytes.
+func roomIn(dir string, bytes int64) bool {
+	var fs unix.Statfs_t
+	return unix.Statfs(dir, &fs) == nil && int64(fs.Bavail)*fs.Bsize >= bytes
 }
 
 // reader reads one shard for the sink, which may open it again.
@@ -126,7 +139,7 @@ func (r *reader) Open() (io.ReadCloser, error) {
 // from begins to read a shard from one node.
 func (r *reader) from(n *node) (*shardReader, error) {
 	b := r.t.b
-	out := &shardReader{r: r, node: n, mode: b.mode()}
+	out := &shardReader{r: r, node: n, mode: b.mode(r.estimate())}
 	var body io.ReadCloser
 	if out.mode == policy.SnapshotStream {
 		var err error
@@ -141,7 +154,7 @@ func (r *reader) from(n *node) (*shardReader, error) {
 		out.file = &file
 		if file.Checksum == "" {
 			b.unchecked.Do(func() {
-				b.problem(".", false, errors.New("the server gives no checksum of its snapshots (it keeps them in S3?), so that a file it wrote wrongly there is found by its structure only; mode = \"stream\" needs no file"))
+				b.problem("server", false, errors.New("the server gives no checksum of its snapshots (it keeps them in S3?), so that a file it wrote wrongly there is found by its structure only; mode = \"stream\" needs no file"))
 			})
 		}
 		body = b.x.downloadSnapshot(b.ctx, n, r.t.name, r.shard.id, file)

@@ -140,7 +140,12 @@ func (b *byHand) restore(ctx context.Context) (measure, error) {
 }
 
 // The stages of the comparison. What happens before one is done once for all contestants.
-var vectorStages = []string{"full", "nothing changed", "1 % of the points changed", "after an optimizer run", "restore"}
+var vectorStages = []string{
+	"full", "nothing changed", "1 % of the points changed", "the optimizer took these in", "the optimizer merged all segments", "restore",
+}
+
+// restoring is the last stage.
+var restoring = len(vectorStages) - 1
 
 // vectors measures backing up a Qdrant collection, against the server's own snapshot and curl.
 func vectors(ctx context.Context, o options, dir string) (string, error) {
@@ -208,7 +213,7 @@ func vectors(ctx context.Context, o options, dir string) (string, error) {
 				}
 				note(cells[c.name], c.name, stage, m, after-before)
 			}
-			if stage > 1 && stage < 4 {
+			if stage > 1 && stage < restoring {
 				break // the second time nothing is new
 			}
 		}
@@ -226,7 +231,7 @@ func note(cells map[string]*series, name string, stage int, m measure, stored in
 }
 
 func (b *byHand) stage(ctx context.Context, stage int) (measure, error) {
-	if stage < 4 {
+	if stage < restoring {
 		return b.ingest(ctx)
 	}
 	m, err := b.restore(ctx)
@@ -234,7 +239,7 @@ func (b *byHand) stage(ctx context.Context, stage int) (measure, error) {
 }
 
 func (q qdrantServer) measure(ctx context.Context, h *holdfast, stage int) (measure, error) {
-	if stage < 4 {
+	if stage < restoring {
 		return h.ingest(ctx)
 	}
 	m, err := h.restore(ctx, restoredName)
@@ -278,20 +283,29 @@ func (q qdrantServer) fill(ctx context.Context, points ragdata.Points) error {
 
 // before prepares a stage.
 func (q qdrantServer) before(ctx context.Context, stage int, points ragdata.Points) error {
+	optimizers := func(settings map[string]any) error {
+		return q.ask(ctx, http.MethodPatch, "/collections/"+benchCollection, map[string]any{"optimizers_config": settings}, nil)
+	}
 	switch stage {
-	case 2:
+	case 2: // without the optimizer, so that the change alone is measured
+		if err := optimizers(map[string]any{"max_optimization_threads": 0}); err != nil {
+			return err
+		}
 		c, err := ragdata.DialQdrant(q.grpc)
 		if err != nil {
 			return err
 		}
 		defer c.Close()
-		if err := points.Change(ctx, c, benchCollection, 1); err != nil {
+		return points.Change(ctx, c, benchCollection, 1)
+	case 3:
+		progress("optimizing")
+		if err := optimizers(map[string]any{"max_optimization_threads": "auto"}); err != nil {
 			return err
 		}
 		return q.settle(ctx, benchCollection)
-	case 3:
+	case 4:
 		progress("merging segments")
-		if err := q.ask(ctx, http.MethodPatch, "/collections/"+benchCollection, map[string]any{"optimizers_config": map[string]any{"default_segment_number": 2}}, nil); err != nil {
+		if err := optimizers(map[string]any{"default_segment_number": 2}); err != nil {
 			return err
 		}
 		return q.settle(ctx, benchCollection)
@@ -308,7 +322,7 @@ func vectorTable(o options, version string, points ragdata.Points, names []strin
 		b.WriteString("| " + stage)
 		for _, name := range names {
 			s := cells[name][stage]
-			if name == "curl" || i == 4 {
+			if name == "curl" || i == restoring {
 				fmt.Fprintf(&b, " | %.2f s (%.1f), %d MiB memory", s.wall(), s.cpu(), s.rss()>>20)
 				continue
 			}
