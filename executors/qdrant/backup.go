@@ -304,7 +304,7 @@ func (t *task) first() {
 // fields are what of a point the backup keeps.
 func (t *task) fields() fields {
 	if e := t.b.req.Backup.Export; e != nil {
-		return fields{payload: e.IncludePayload, vectors: e.IncludeVectors}
+		return fields{payload: e.IncludePayload, vectors: e.IncludeVectors, loose: true}
 	}
 	return fields{payload: true, vectors: true}
 }

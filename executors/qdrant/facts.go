@@ -168,7 +168,8 @@ type layout struct {
 type shard struct {
 	id       uint32
 	key      json.RawMessage // a text or a number; nil without custom sharding
-	points   int64           // approximately; 0 when its replicas are elsewhere
+	local    bool            // the node that was asked has a replica
+	points   int64           // of that replica, approximately
 	replicas []replica
 }
 
@@ -227,7 +228,8 @@ func (n *node) layout(ctx context.Context, collection string) (*layout, error) {
 		return s
 	}
 	for _, l := range said.Local {
-		add(l.ID, l.Key, replica{said.Peer, l.State}).points = l.Points
+		s := add(l.ID, l.Key, replica{said.Peer, l.State})
+		s.local, s.points = true, l.Points
 	}
 	for _, r := range said.Remote {
 		add(r.ID, r.Key, replica{r.Peer, r.State})

@@ -84,7 +84,7 @@ func lacks(want, got json.RawMessage, at string, ignore []string) (string, error
 		raw  json.RawMessage
 		into *any
 	}{{want, &w}, {got, &g}} {
-		text, err := canonical(one.raw)
+		text, err := canonical(one.raw, exactDigits)
 		if err != nil {
 			return "", err
 		}
@@ -145,7 +145,7 @@ func (m *maker) proveKeys(ctx context.Context) error {
 // kept are the parts of points that the restore point holds.
 func (m *maker) kept() fields {
 	if e := m.rec.Export; e != nil {
-		return fields{payload: e.Payload, vectors: e.Vectors}
+		return fields{payload: e.Payload, vectors: e.Vectors, loose: true}
 	}
 	return fields{payload: true, vectors: true}
 }

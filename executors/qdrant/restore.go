@@ -242,7 +242,7 @@ func (p *restorePlan) copySelected(ctx context.Context, it *restoreItem) error {
 	defer d.close()
 	var total uint64
 	for _, key := range l.keysOf() {
-		read := &pages{d: d, tries: p.x.margins.tries + 1, collection: it.stage, key: key, filter: p.filter, parts: fields{true, true}, size: into.pageSize(0)}
+		read := &pages{d: d, tries: p.x.margins.tries + 1, collection: it.stage, key: key, filter: p.filter, parts: fields{payload: true, vectors: true}, size: into.pageSize(0)}
 		w := p.x.writePoints(ctx, d, it.name, into.pageSize(0), nil)
 		if into.Params.ShardingMethod == "custom" {
 			w.key = key

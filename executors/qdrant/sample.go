@@ -58,8 +58,9 @@ func (x *Executor) takeSamples(ctx context.Context, c *cluster, collection strin
 	return out, nil
 }
 
-// fields says what of a point is compared.
-type fields struct{ payload, vectors bool }
+// fields says what of a point is compared. Numbers of payloads that went through an export are compared loosely: a server
+// parses and writes them anew, and the last digit of a fraction may change.
+type fields struct{ payload, vectors, loose bool }
 
 func (f fields) ask(body map[string]any) map[string]any {
 	body["with_payload"], body["with_vector"] = f.payload, f.vectors
@@ -135,7 +136,10 @@ func (r *record) sample(parts fields) (sample, error) {
 		ask = append(ask, r.Vector)
 	}
 	for _, part := range ask {
-		text, err := canonical(part)
+		text, err := canonical(part, exactDigits)
+		if parts.loose {
+			text, err = canonical(part, looseDigits)
+		}
 		if err != nil {
 			return sample{}, err
 		}
@@ -146,7 +150,7 @@ func (r *record) sample(parts fields) (sample, error) {
 
 // canonical writes JSON so that equal values have equal text: keys sorted, numbers in one form. An absent payload and an
 // empty one are the same point.
-func canonical(raw json.RawMessage) ([]byte, error) {
+func canonical(raw json.RawMessage, digits int) ([]byte, error) {
 	if len(raw) == 0 || string(raw) == "null" {
 		return []byte("{}"), nil
 	}
@@ -159,11 +163,17 @@ func canonical(raw json.RawMessage) ([]byte, error) {
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return nil, errors.New("more than one value")
 	}
-	return json.Marshal(plainNumbers(v))
+	return json.Marshal(plainNumbers(v, digits))
 }
 
+// How many significant digits of a fraction count. A vector's have at most nine.
+const (
+	exactDigits = -1 // all of them
+	looseDigits = 12
+)
+
 // plainNumbers brings numbers into one form. Integers keep all of their digits.
-func plainNumbers(v any) any {
+func plainNumbers(v any, digits int) any {
 	switch v := v.(type) {
 	case json.Number:
 		if _, err := strconv.ParseInt(v.String(), 10, 64); err == nil {
@@ -179,14 +189,14 @@ func plainNumbers(v any) any {
 		if f == float64(int64(f)) && f > -1e15 && f < 1e15 {
 			return json.Number(strconv.FormatInt(int64(f), 10)) // 1.0 and 1 are the same coordinate
 		}
-		return json.Number(strconv.FormatFloat(f, 'g', -1, 64))
+		return json.Number(strconv.FormatFloat(f, 'g', digits, 64))
 	case []any:
 		for i := range v {
-			v[i] = plainNumbers(v[i])
+			v[i] = plainNumbers(v[i], digits)
 		}
 	case map[string]any:
 		for k := range v {
-			v[k] = plainNumbers(v[k])
+			v[k] = plainNumbers(v[k], digits)
 		}
 	}
 	return v

@@ -17,18 +17,18 @@ func TestCanonical(t *testing.T) {
 		{"texts are left alone", `"1.0 <&> é"`, `"1.0 \u003c\u0026\u003e é"`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got, err := canonical(json.RawMessage(c.in))
+			got, err := canonical(json.RawMessage(c.in), exactDigits)
 			if err != nil || string(got) != c.want {
 				t.Errorf("got %s, %v, want %s", got, err, c.want)
 			}
-			again, err := canonical(got)
+			again, err := canonical(got, exactDigits)
 			if err != nil || string(again) != string(got) {
 				t.Errorf("its own text becomes %s, %v", again, err)
 			}
 		})
 	}
 	for _, bad := range []string{`{`, `1 2`, `{"a":1}x`, `nul`} {
-		if got, err := canonical(json.RawMessage(bad)); err == nil {
+		if got, err := canonical(json.RawMessage(bad), exactDigits); err == nil {
 			t.Errorf("%s became %s", bad, got)
 		}
 	}

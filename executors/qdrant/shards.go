@@ -105,7 +105,13 @@ type reader struct {
 	try    int
 }
 
-func (r *reader) estimate() int64 { return r.shard.points * r.t.config.pointBytes() }
+func (r *reader) estimate() int64 {
+	points := r.shard.points
+	if !r.shard.local {
+		points = int64(r.t.info.PointsCount) / int64(max(len(r.t.layout.shards), 1))
+	}
+	return points * r.t.config.pointBytes()
+}
 
 // Open implements executors.OpenFunc. Each time it takes the next replica.
 func (r *reader) Open() (io.ReadCloser, error) {

@@ -180,7 +180,7 @@ func (d *download) open() error {
 		if d.at > 0 {
 			r.Header.Set("Range", "bytes="+strconv.FormatInt(d.at, 10)+"-")
 			if d.etag != "" {
-				r.Header.Set("If-Range", d.etag)
+				r.Header.Set("If-Match", d.etag) // servers do not heed If-Range
 			}
 		}
 	}, http.StatusPartialContent)

@@ -1,18 +1,13 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
@@ -27,54 +22,7 @@ const (
 )
 
 // qdrantServer is the server that the environment names.
-type qdrantServer struct{ rest, grpc string }
-
-func findQdrant() (qdrantServer, error) {
-	q := qdrantServer{strings.TrimRight(os.Getenv("HOLDFAST_TEST_QDRANT_URL"), "/"), os.Getenv("HOLDFAST_TEST_QDRANT_GRPC")}
-	u, err := url.Parse(q.rest)
-	if err != nil {
-		return q, err
-	}
-	if q.grpc == "" {
-		port, err := strconv.Atoi(u.Port())
-		if err != nil {
-			return q, fmt.Errorf("HOLDFAST_TEST_QDRANT_URL has no port: %w", err)
-		}
-		q.grpc = net.JoinHostPort(u.Hostname(), strconv.Itoa(port+1))
-	}
-	return q, nil
-}
-
-// ask makes a REST call and decodes its result.
-func (q qdrantServer) ask(ctx context.Context, method, path string, body, out any) error {
-	text, err := json.Marshal(body)
-	if err != nil {
-		return err
-	}
-	req, err := http.NewRequestWithContext(ctx, method, q.rest+path, bytes.NewReader(text))
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	answer, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return err
-	}
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s %s: %s %s", method, path, resp.Status, answer)
-	}
-	if out == nil {
-		return nil
-	}
-	return json.Unmarshal(answer, &struct {
-		Result any `json:"result"`
-	}{out})
-}
+type qdrantServer struct{ ragdata.Qdrant }
 
 // settle waits until the optimizer has nothing left to do.
 func (q qdrantServer) settle(ctx context.Context, name string) error {
@@ -83,7 +31,7 @@ func (q qdrantServer) settle(ctx context.Context, name string) error {
 		var info struct {
 			Status string `json:"status"`
 		}
-		if err := q.ask(ctx, http.MethodGet, "/collections/"+name, nil, &info); err != nil {
+		if err := q.Ask(ctx, http.MethodGet, "/collections/"+name, nil, &info); err != nil {
 			return err
 		}
 		if calm++; info.Status != "green" {
@@ -108,7 +56,7 @@ func (b *byHand) ingest(ctx context.Context) (measure, error) {
 	if err := os.MkdirAll(b.dir, 0o700); err != nil {
 		return measure{}, err
 	}
-	at := b.q.rest + "/collections/" + benchCollection + "/snapshots"
+	at := b.q.URL + "/collections/" + benchCollection + "/snapshots"
 	answer := filepath.Join(b.dir, "answer")
 	sum, err := timed(ctx, command{argv: []string{"curl", "-sf", "-X", "POST", at, "-o", answer}})
 	if err != nil {
@@ -128,14 +76,14 @@ func (b *byHand) ingest(ctx context.Context) (measure, error) {
 	}
 	m, err := timed(ctx, command{argv: []string{"curl", "-sf", at + "/" + said.Result.Name, "-o", b.file()}})
 	sum.wall, sum.cpu, sum.rss = sum.wall+m.wall, sum.cpu+m.cpu, max(sum.rss, m.rss)
-	return sum, errors.Join(err, b.q.ask(ctx, http.MethodDelete, "/collections/"+benchCollection+"/snapshots/"+said.Result.Name, nil, nil))
+	return sum, errors.Join(err, b.q.Ask(ctx, http.MethodDelete, "/collections/"+benchCollection+"/snapshots/"+said.Result.Name, nil, nil))
 }
 
 func (b *byHand) file() string { return filepath.Join(b.dir, "collection.snapshot") }
 
 func (b *byHand) restore(ctx context.Context) (measure, error) {
 	return timed(ctx, command{argv: []string{
-		"curl", "-sf", "-X", "POST", b.q.rest + "/collections/" + restoredName + "/snapshots/upload?priority=snapshot", "-F", "snapshot=@" + b.file(), "-o", "/dev/null",
+		"curl", "-sf", "-X", "POST", b.q.URL + "/collections/" + restoredName + "/snapshots/upload?priority=snapshot", "-F", "snapshot=@" + b.file(), "-o", "/dev/null",
 	}})
 }
 
@@ -150,20 +98,21 @@ var restoring = len(vectorStages) - 1
 // vectors measures backing up a Qdrant collection, against the server's own snapshot and curl.
 func vectors(ctx context.Context, o options, dir string) (string, error) {
 	title := fmt.Sprintf("### A Qdrant collection of %d MiB\n\n", o.qdrant>>20)
-	if os.Getenv("HOLDFAST_TEST_QDRANT_URL") == "" {
-		return title + "Not measured: HOLDFAST_TEST_QDRANT_URL names no server.\n", nil
+	server, err := ragdata.FindQdrant()
+	if errors.Is(err, ragdata.ErrNoQdrant) {
+		return title + "Not measured: " + err.Error() + ".\n", nil
 	}
-	q, err := findQdrant()
 	if err != nil {
 		return "", err
 	}
-	var hello struct{ Version string }
-	if err := getJSON(ctx, q.rest, &hello); err != nil {
+	q := qdrantServer{server}
+	version, err := q.Version(ctx)
+	if err != nil {
 		return "", err
 	}
 	defer func() {
 		for _, name := range []string{benchCollection, restoredName} {
-			_ = q.ask(context.WithoutCancel(ctx), http.MethodDelete, "/collections/"+name, nil, nil) // it may not be there
+			_ = q.Ask(context.WithoutCancel(ctx), http.MethodDelete, "/collections/"+name, nil, nil) // it may not be there
 		}
 	}()
 	points := ragdata.SizedPoints(1, o.qdrant, benchDimensions)
@@ -218,7 +167,7 @@ func vectors(ctx context.Context, o options, dir string) (string, error) {
 			}
 		}
 	}
-	return title + vectorTable(o, hello.Version, points, names, cells), nil
+	return title + vectorTable(o, version, points, names, cells), nil
 }
 
 func note(cells map[string]*series, name string, stage int, m measure, stored int64) {
@@ -235,7 +184,7 @@ func (b *byHand) stage(ctx context.Context, stage int) (measure, error) {
 		return b.ingest(ctx)
 	}
 	m, err := b.restore(ctx)
-	return m, errors.Join(err, b.q.ask(ctx, http.MethodDelete, "/collections/"+restoredName, nil, nil))
+	return m, errors.Join(err, b.q.Ask(ctx, http.MethodDelete, "/collections/"+restoredName, nil, nil))
 }
 
 func (q qdrantServer) measure(ctx context.Context, h *holdfast, stage int) (measure, error) {
@@ -243,7 +192,7 @@ func (q qdrantServer) measure(ctx context.Context, h *holdfast, stage int) (meas
 		return h.ingest(ctx)
 	}
 	m, err := h.restore(ctx, restoredName)
-	return m, errors.Join(err, q.ask(ctx, http.MethodDelete, "/collections/"+restoredName, nil, nil))
+	return m, errors.Join(err, q.Ask(ctx, http.MethodDelete, "/collections/"+restoredName, nil, nil))
 }
 
 // contestant is holdfast with a policy for the collection.
@@ -255,21 +204,21 @@ func (q qdrantServer) contestant(o options, dir, mode, verify string) *holdfast 
 	return &holdfast{
 		binary: o.binary, dir: filepath.Join(dir, mode), verify: verify,
 		blocks: fmt.Sprintf("source \"qdrant\" \"data\" {\n  urls = [%q]\n  grpc = [%q]\n  collections = [%q]\n}\n---\n  source = source.qdrant.data\n  snapshot { mode = %q }\n",
-			q.rest, q.grpc, benchCollection, method),
+			q.URL, q.GRPC, benchCollection, method),
 	}
 }
 
 // fill makes the collection and waits until it is indexed.
 func (q qdrantServer) fill(ctx context.Context, points ragdata.Points) error {
 	progress("loading %d points of %d dimensions", points.Rows, points.Dimensions)
-	_ = q.ask(ctx, http.MethodDelete, "/collections/"+benchCollection, nil, nil) // what a killed run left
-	if err := q.ask(ctx, http.MethodPut, "/collections/"+benchCollection, map[string]any{
+	_ = q.Ask(ctx, http.MethodDelete, "/collections/"+benchCollection, nil, nil) // what a killed run left
+	if err := q.Ask(ctx, http.MethodPut, "/collections/"+benchCollection, map[string]any{
 		"vectors":     map[string]any{"size": points.Dimensions, "distance": "Cosine", "on_disk": true},
 		"hnsw_config": map[string]any{"m": 16, "ef_construct": 64}, "optimizers_config": map[string]any{"default_segment_number": 4},
 	}, nil); err != nil {
 		return err
 	}
-	c, err := ragdata.DialQdrant(q.grpc)
+	c, err := q.Dial()
 	if err != nil {
 		return err
 	}
@@ -284,14 +233,14 @@ func (q qdrantServer) fill(ctx context.Context, points ragdata.Points) error {
 // before prepares a stage.
 func (q qdrantServer) before(ctx context.Context, stage int, points ragdata.Points) error {
 	optimizers := func(settings map[string]any) error {
-		return q.ask(ctx, http.MethodPatch, "/collections/"+benchCollection, map[string]any{"optimizers_config": settings}, nil)
+		return q.Ask(ctx, http.MethodPatch, "/collections/"+benchCollection, map[string]any{"optimizers_config": settings}, nil)
 	}
 	switch stage {
 	case 2: // without the optimizer, so that the change alone is measured
 		if err := optimizers(map[string]any{"max_optimization_threads": 0}); err != nil {
 			return err
 		}
-		c, err := ragdata.DialQdrant(q.grpc)
+		c, err := q.Dial()
 		if err != nil {
 			return err
 		}
@@ -344,17 +293,4 @@ func vectorTable(o options, version string, points ragdata.Points, names []strin
 	}
 	judge("1 % of the points changed, bytes stored, of the full", 0.15, cells[names[1]][vectorStages[2]].bytes()/cells[names[1]]["full"].bytes())
 	return b.String()
-}
-
-func getJSON(ctx context.Context, at string, out any) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at, nil)
-	if err != nil {
-		return err
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	return json.NewDecoder(resp.Body).Decode(out)
 }

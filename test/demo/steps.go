@@ -141,7 +141,7 @@ func (d *demo) declare(ctx context.Context) error {
 		}
 		recipients = append(recipients, strings.TrimSpace(r.stdout))
 	}
-	text := fmt.Sprintf(policyText, d.storeDir(), recipients[0], recipients[1], d.qdrant.url, d.qdrant.grpc, collection, d.configDir())
+	text := fmt.Sprintf(policyText, d.storeDir(), recipients[0], recipients[1], d.qdrant.URL, d.qdrant.GRPC, collection, d.configDir())
 	if err := os.WriteFile(filepath.Join(d.policyDir(), "platform.hf.hcl"), []byte(text), 0o600); err != nil {
 		return err
 	}

@@ -1,23 +1,18 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
-	"net"
 	"net/http"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -33,29 +28,22 @@ const (
 
 // vectors is a Qdrant: yours, one in a container, or the server of the tests.
 type vectors struct {
-	url, grpc string
-	what      string // for people
-	stop      func() error
-	points    ragdata.Points
+	ragdata.Qdrant
+	what   string // for people
+	stop   func() error
+	points ragdata.Points
 }
 
 // startQdrant finds or starts a server: HOLDFAST_TEST_QDRANT_URL (and _GRPC), else Docker, else the tests' own.
 func startQdrant(ctx context.Context, dir string) (*vectors, error) {
-	if at := strings.TrimRight(os.Getenv("HOLDFAST_TEST_QDRANT_URL"), "/"); at != "" {
-		v := &vectors{url: at, grpc: os.Getenv("HOLDFAST_TEST_QDRANT_GRPC"), what: "the Qdrant server at " + at}
-		if v.grpc == "" {
-			u, err := url.Parse(at)
-			if err != nil {
-				return nil, err
-			}
-			port, err := strconv.Atoi(u.Port())
-			if err != nil {
-				return nil, fmt.Errorf("HOLDFAST_TEST_QDRANT_URL=%s has no port", at)
-			}
-			v.grpc = net.JoinHostPort(u.Hostname(), strconv.Itoa(port+1))
-		}
+	server, err := ragdata.FindQdrant()
+	if err == nil {
+		v := &vectors{Qdrant: server, what: "the Qdrant server at " + server.URL}
 		v.stop = v.leave
 		return v, nil
+	}
+	if !errors.Is(err, ragdata.ErrNoQdrant) {
+		return nil, err
 	}
 	if v, err := inDocker(ctx); err == nil {
 		return v, nil
@@ -69,7 +57,7 @@ func startQdrant(ctx context.Context, dir string) (*vectors, error) {
 		return nil, fmt.Errorf("start the tests' Qdrant server: %w", err)
 	}
 	return &vectors{
-		url: own.URLs()[0], grpc: own.GRPC()[0], stop: own.Stop,
+		Qdrant: ragdata.Qdrant{URL: own.URLs()[0], GRPC: own.GRPC()[0]}, stop: own.Stop,
 		what: "the tests' own server, which speaks Qdrant's protocol (no Docker here, and HOLDFAST_TEST_QDRANT_URL names no real one)",
 	}, nil
 }
@@ -85,7 +73,7 @@ func inDocker(ctx context.Context) (*vectors, error) {
 	}
 	id := strings.TrimSpace(string(out))
 	v := &vectors{what: "a Qdrant server in Docker", stop: func() error { return exec.Command("docker", "rm", "-f", id).Run() }}
-	for port, into := range map[string]*string{"6333": &v.url, "6334": &v.grpc} {
+	for port, into := range map[string]*string{"6333": &v.URL, "6334": &v.GRPC} {
 		out, err := exec.CommandContext(ctx, "docker", "port", id, port).Output()
 		if err != nil {
 			return nil, errors.Join(err, v.stop())
@@ -93,9 +81,9 @@ func inDocker(ctx context.Context) (*vectors, error) {
 		first, _, _ := strings.Cut(string(out), "\n")
 		*into = strings.TrimSpace(first)
 	}
-	v.url = "http://" + v.url
+	v.URL = "http://" + v.URL
 	for range 60 {
-		if err := v.ask(ctx, http.MethodGet, "/collections", nil, nil); err == nil {
+		if err := v.Ask(ctx, http.MethodGet, "/collections", nil, nil); err == nil {
 			return v, nil
 		}
 		time.Sleep(500 * time.Millisecond)
@@ -107,40 +95,9 @@ func inDocker(ctx context.Context) (*vectors, error) {
 func (v *vectors) leave() error {
 	var errs []error
 	for _, suffix := range []string{"", "_restored", "_earlier"} {
-		errs = append(errs, v.ask(context.Background(), http.MethodDelete, "/collections/"+collection+suffix, nil, nil))
+		errs = append(errs, v.Ask(context.Background(), http.MethodDelete, "/collections/"+collection+suffix, nil, nil))
 	}
 	return errors.Join(errs...)
-}
-
-// ask makes a REST call and decodes its result.
-func (v *vectors) ask(ctx context.Context, method, path string, body, out any) error {
-	text, err := json.Marshal(body)
-	if err != nil {
-		return err
-	}
-	req, err := http.NewRequestWithContext(ctx, method, v.url+path, bytes.NewReader(text))
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	answer, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return err
-	}
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s %s: %s: %.300s", method, path, resp.Status, answer)
-	}
-	if out == nil {
-		return nil
-	}
-	return json.Unmarshal(answer, &struct {
-		Result any `json:"result"`
-	}{out})
 }
 
 // fillVectors makes a collection with an index and an alias, and stores the chunks of documents in it.
@@ -157,7 +114,7 @@ func (d *demo) fillVectors(ctx context.Context) error {
 		{http.MethodPut, "/collections/" + collection + "/index?wait=true", map[string]any{"field_name": "metadata.kind", "field_schema": "keyword"}},
 		{http.MethodPost, "/collections/aliases", map[string]any{"actions": []any{map[string]any{"create_alias": map[string]any{"alias_name": aliasName, "collection_name": collection}}}}},
 	} {
-		if err := v.ask(ctx, step.method, step.path, step.body, nil); err != nil {
+		if err := v.Ask(ctx, step.method, step.path, step.body, nil); err != nil {
 			return err
 		}
 	}
@@ -169,7 +126,7 @@ func (d *demo) fillVectors(ctx context.Context) error {
 }
 
 func (v *vectors) load(ctx context.Context, from int64) error {
-	c, err := ragdata.DialQdrant(v.grpc)
+	c, err := v.Dial()
 	if err != nil {
 		return err
 	}
@@ -186,7 +143,7 @@ func (d *demo) changeVectors(ctx context.Context) error {
 		return err
 	}
 	gone := []int64{8, 9, 10, 11, 12, 13, 14, 15}
-	if err := v.ask(ctx, http.MethodPost, "/collections/"+collection+"/points/delete?wait=true", map[string]any{"points": gone}, nil); err != nil {
+	if err := v.Ask(ctx, http.MethodPost, "/collections/"+collection+"/points/delete?wait=true", map[string]any{"points": gone}, nil); err != nil {
 		return err
 	}
 	d.out.say("%d points are new in %s, %d of a document are gone.", v.points.Rows-before, collection, len(gone))
@@ -199,7 +156,7 @@ func (v *vectors) describe(ctx context.Context, name string) (map[string]string,
 		Config json.RawMessage            `json:"config"`
 		Schema map[string]json.RawMessage `json:"payload_schema"`
 	}
-	if err := v.ask(ctx, http.MethodGet, "/collections/"+name, nil, &info); err != nil {
+	if err := v.Ask(ctx, http.MethodGet, "/collections/"+name, nil, &info); err != nil {
 		return nil, err
 	}
 	lines := map[string]string{"configuration": string(info.Config), "indexes": strings.Join(slices.Sorted(maps.Keys(info.Schema)), ", ")}
@@ -213,7 +170,7 @@ func (v *vectors) describe(ctx context.Context, name string) (map[string]string,
 			} `json:"points"`
 			Next json.RawMessage `json:"next_page_offset"`
 		}
-		if err := v.ask(ctx, http.MethodPost, "/collections/"+name+"/points/scroll", body, &page); err != nil {
+		if err := v.Ask(ctx, http.MethodPost, "/collections/"+name+"/points/scroll", body, &page); err != nil {
 			return nil, err
 		}
 		for _, p := range page.Points {

@@ -22,7 +22,7 @@ type shardImage struct {
 }
 
 // freeze takes the image of the replica that a node has of a shard; without data when it has none. Cluster.mu must be held.
-func (s *shard) freeze(peer uint64, clocked bool) *shardImage {
+func (s *shard) freeze(peer uint64, fields []string, clocked bool) *shardImage {
 	states := map[string]string{}
 	for _, rep := range s.replicas {
 		states[strconv.FormatUint(rep.peer, 10)] = rep.state
@@ -31,7 +31,7 @@ func (s *shard) freeze(peer uint64, clocked bool) *shardImage {
 	if rep := s.replicas[peer]; rep != nil && rep.local != nil {
 		img.local, img.op = true, rep.local.op
 		for _, seg := range rep.local.segments {
-			img.segments[seg.uuid] = seg.freeze()
+			img.segments[seg.uuid] = seg.freeze(fields)
 		}
 	}
 	img.state = encode(struct {
@@ -105,6 +105,9 @@ func noise16(seed uint64) []byte {
 	return binary.LittleEndian.AppendUint64(b, seed*seed)
 }
 
+// indexed are the fields with an index.
+func (col *collection) indexed() []string { return slices.Sorted(maps.Keys(col.schema)) }
+
 // collectionImage is what one node has of a collection at one moment.
 type collectionImage struct {
 	shards map[uint32]*shardImage
@@ -116,8 +119,9 @@ type collectionImage struct {
 // freeze takes the image of everything that a node has of the collection. Cluster.mu must be held.
 func (col *collection) freeze(peer uint64, clocked bool) *collectionImage {
 	img := &collectionImage{shards: map[uint32]*shardImage{}}
+	fields := col.indexed()
 	for id, s := range col.shards {
-		img.shards[id] = s.freeze(peer, clocked)
+		img.shards[id] = s.freeze(peer, fields, clocked)
 	}
 	config := maps.Clone(col.config)
 	config["uuid"] = col.uuid

@@ -59,7 +59,7 @@ func (r *request) overwritePayload() {
 	var body payloadChange
 	r.changeSelected(&body, &body.selection, func(l *local, ids []pointID) {
 		l.update(ids, func(p *point) {
-			p.payload, p.tree = nil, nil
+			_ = p.setStored(nil)
 			_ = p.setPayload(body.Payload)
 		})
 	})
@@ -77,7 +77,7 @@ func (r *request) deletePayload() {
 func (r *request) clearPayload() {
 	var sel selection
 	r.changeSelected(&sel, &sel, func(l *local, ids []pointID) {
-		l.update(ids, func(p *point) { p.payload, p.tree = nil, nil })
+		l.update(ids, func(p *point) { _ = p.setStored(nil) })
 	})
 }
 
@@ -97,14 +97,16 @@ func (p *point) mergePayload(raw json.RawMessage) {
 		return
 	}
 	if p.payload == nil || string(p.payload) == "{}" {
-		_ = p.setPayload(more)
+		_ = p.setStored(more)
 		return
 	}
 	if string(more) == "{}" {
 		return
 	}
 	joined := bytes.Join([][]byte{p.payload[:len(p.payload)-1], more[1:]}, []byte(","))
-	_ = p.setPayload(joined)
+	if joined, err = rewriteJSON(joined, verbatim); err == nil {
+		_ = p.setStored(joined)
+	}
 }
 
 func (p *point) editPayload(edit func(object)) {
@@ -113,8 +115,7 @@ func (p *point) editPayload(edit func(object)) {
 	}
 	tree := maps.Clone(p.tree)
 	edit(tree)
-	p.payload, p.tree = nil, nil
-	_ = p.setPayload(encode(tree))
+	_ = p.setStored(encode(tree))
 }
 
 // putVectors replaces vectors of points that exist.

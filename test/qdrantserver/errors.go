@@ -23,17 +23,16 @@ type kind struct {
 }
 
 var (
-	kindInput       = kind{"Wrong input: ", http.StatusBadRequest, codes.InvalidArgument}
-	kindRequest     = kind{"Bad request: ", http.StatusBadRequest, codes.InvalidArgument}
-	kindExists      = kind{"Wrong input: ", http.StatusConflict, codes.AlreadyExists}
-	kindNotFound    = kind{"Not found: ", http.StatusNotFound, codes.NotFound}
-	kindInternal    = kind{"Service internal error: ", http.StatusInternalServerError, codes.Internal}
-	kindForbidden   = kind{"Forbidden: ", http.StatusForbidden, codes.PermissionDenied}
-	kindChecksum    = kind{"Checksum mismatch: ", http.StatusBadRequest, codes.DataLoss}
-	kindRate        = kind{"Rate limiting exceeded: ", http.StatusTooManyRequests, codes.ResourceExhausted}
-	kindUnavailable = kind{"Shard temporarily unavailable: ", http.StatusServiceUnavailable, codes.Unavailable}
-	kindInvalid     = kind{"", http.StatusUnprocessableEntity, codes.InvalidArgument}
-	kindFormat      = kind{"", http.StatusBadRequest, codes.InvalidArgument}
+	kindInput     = kind{"Wrong input: ", http.StatusBadRequest, codes.InvalidArgument}
+	kindRequest   = kind{"Bad request: ", http.StatusBadRequest, codes.InvalidArgument}
+	kindExists    = kind{"Wrong input: ", http.StatusConflict, codes.AlreadyExists}
+	kindNotFound  = kind{"Not found: ", http.StatusNotFound, codes.NotFound}
+	kindInternal  = kind{"Service internal error: ", http.StatusInternalServerError, codes.Internal}
+	kindForbidden = kind{"Forbidden: ", http.StatusForbidden, codes.PermissionDenied}
+	kindChecksum  = kind{"Checksum mismatch: ", http.StatusBadRequest, codes.DataLoss}
+	kindRate      = kind{"Rate limiting exceeded: ", http.StatusTooManyRequests, codes.ResourceExhausted}
+	kindInvalid   = kind{"", http.StatusUnprocessableEntity, codes.InvalidArgument}
+	kindFormat    = kind{"", http.StatusBadRequest, codes.InvalidArgument}
 )
 
 func (f *failure) Error() string { return f.kind.prefix + f.text }
@@ -47,6 +46,13 @@ func badRequest(format string, args ...any) error { return fail(kindRequest, for
 func notFound(format string, args ...any) error   { return fail(kindNotFound, format, args...) }
 func internal(format string, args ...any) error   { return fail(kindInternal, format, args...) }
 func forbidden(format string, args ...any) error  { return fail(kindForbidden, format, args...) }
+
+// words are an error as Qdrant spells it, which is not how errors are spelt here.
+type words string
+
+func (w words) Error() string { return string(w) }
+
+func says(format string, args ...any) error { return words(fmt.Sprintf(format, args...)) }
 
 // asFailure gives every error a kind; what is not one of ours happened inside.
 func asFailure(err error) *failure {

@@ -228,16 +228,20 @@ func (s *pointsService) Upsert(ctx context.Context, in *qdrant.UpsertPoints) (*q
 	for _, p := range in.Points {
 		parsed, err := pointFromProto(p)
 		if err != nil {
-			return nil, grpcError(err)
+			return nil, err
 		}
 		points = append(points, parsed)
 	}
+	var op uint64
 	_, err = s.n.c.locked(func() (any, error) {
 		col, err := s.n.c.find(in.CollectionName)
-		if err != nil {
-			return nil, err
+		if err == nil {
+			err = s.n.c.upsert(col, points, keys)
 		}
-		return nil, s.n.c.upsert(col, points, keys)
+		if err == nil {
+			op = col.lastOp()
+		}
+		return nil, err
 	})
 	if err != nil {
 		return nil, grpcError(err)
@@ -246,5 +250,5 @@ func (s *pointsService) Upsert(ctx context.Context, in *qdrant.UpsertPoints) (*q
 	if in.GetWait() {
 		state = qdrant.UpdateStatus_Completed
 	}
-	return &qdrant.PointsOperationResponse{Time: since(begun), Result: &qdrant.UpdateResult{OperationId: qdrant.PtrOf(uint64(1)), Status: state}}, nil
+	return &qdrant.PointsOperationResponse{Time: since(begun), Result: &qdrant.UpdateResult{OperationId: &op, Status: state}}, nil
 }

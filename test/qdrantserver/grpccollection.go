@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/qdrant/go-client/qdrant"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
 )
 
 type collectionsService struct {
@@ -35,7 +37,7 @@ func (s *collectionsService) CollectionExists(_ context.Context, in *qdrant.Coll
 	return &qdrant.CollectionExistsResponse{Result: &qdrant.CollectionExists{Exists: err == nil}, Time: since(begun)}, nil
 }
 
-// Get tells the vectors, counts and states of a collection; the rest of its configuration only REST tells whole.
+// Get tells most of what REST tells of a collection, but not the parameters of quantization and of indexes.
 func (s *collectionsService) Get(_ context.Context, in *qdrant.GetCollectionInfoRequest) (*qdrant.GetCollectionInfoResponse, error) {
 	begun := time.Now()
 	out, err := s.n.c.locked(func() (any, error) {
@@ -76,6 +78,12 @@ func protoInfo(col *collection, info object) *qdrant.CollectionInfo {
 		}},
 		PayloadSchema: map[string]*qdrant.PayloadSchemaInfo{},
 	}
+	fillConfig(out, info["config"].(object))
+	for field, index := range info["payload_schema"].(object) {
+		kind, _ := index.(object)["data_type"].(string)
+		points, _ := index.(object)["points"].(json.Number).Int64()
+		out.PayloadSchema[field] = &qdrant.PayloadSchemaInfo{DataType: protoTypes[kind], Points: qdrant.PtrOf(uint64(points))}
+	}
 	if e, bad := info["optimizer_status"].(object); bad {
 		out.OptimizerStatus.Error, _ = e["error"].(string)
 	}
@@ -92,6 +100,9 @@ func protoInfo(col *collection, info object) *qdrant.CollectionInfo {
 			continue
 		}
 		named[name] = &qdrant.VectorParams{Size: uint64(kind.dim), Distance: qdrant.Distance(qdrant.Distance_value[kind.distance])}
+		if kind.multi {
+			named[name].MultivectorConfig = &qdrant.MultiVectorConfig{Comparator: qdrant.MultiVectorComparator_MaxSim}
+		}
 	}
 	if one, unnamed := named[""]; unnamed && len(named) == 1 {
 		out.Config.Params.VectorsConfig = qdrant.NewVectorsConfig(one)
@@ -99,4 +110,34 @@ func protoInfo(col *collection, info object) *qdrant.CollectionInfo {
 		out.Config.Params.VectorsConfig = qdrant.NewVectorsConfigMap(named)
 	}
 	return out
+}
+
+var protoTypes = map[string]qdrant.PayloadSchemaType{
+	"keyword": qdrant.PayloadSchemaType_Keyword, "integer": qdrant.PayloadSchemaType_Integer, "float": qdrant.PayloadSchemaType_Float,
+	"geo": qdrant.PayloadSchemaType_Geo, "text": qdrant.PayloadSchemaType_Text, "bool": qdrant.PayloadSchemaType_Bool,
+	"datetime": qdrant.PayloadSchemaType_Datetime, "uuid": qdrant.PayloadSchemaType_Uuid,
+}
+
+// fillConfig takes over the parts of a configuration whose fields are called the same in both interfaces.
+func fillConfig(out *qdrant.CollectionInfo, config object) {
+	out.Config.HnswConfig, out.Config.OptimizerConfig, out.Config.WalConfig = &qdrant.HnswConfigDiff{}, &qdrant.OptimizersConfigDiff{}, &qdrant.WalConfigDiff{}
+	read := func(name string, into proto.Message) {
+		part, _ := pruned(config[name]).(object)
+		delete(part, "max_optimization_threads") // a message of its own
+		// What a field cannot hold stays unset.
+		_ = protojson.UnmarshalOptions{DiscardUnknown: true}.Unmarshal(encode(part), into)
+	}
+	read("hnsw_config", out.Config.HnswConfig)
+	read("optimizer_config", out.Config.OptimizerConfig)
+	read("wal_config", out.Config.WalConfig)
+	if config["strict_mode_config"] != nil {
+		out.Config.StrictModeConfig = &qdrant.StrictModeConfig{}
+		read("strict_mode_config", out.Config.StrictModeConfig)
+	}
+	if metadata, ok := config["metadata"].(object); ok {
+		out.Config.Metadata = map[string]*qdrant.Value{}
+		for name, v := range metadata {
+			out.Config.Metadata[name] = protoValue(v)
+		}
+	}
 }

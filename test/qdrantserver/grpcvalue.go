@@ -195,15 +195,15 @@ func jsonOfMap(m map[string]*qdrant.Value) []byte {
 func pointFromProto(in *qdrant.PointStruct) (*point, error) {
 	id, err := idFromProto(in.Id)
 	if err != nil {
-		return nil, badInput("%s", status.Convert(err).Message())
+		return nil, err
 	}
 	p := &point{id: id, vectors: map[string]vector{}}
 	if len(in.Payload) > 0 {
-		if err := p.setPayload(jsonOfMap(in.Payload)); err != nil {
-			return nil, err
+		if err := p.setStored(jsonOfMap(in.Payload)); err != nil {
+			return nil, grpcError(err)
 		}
 	} else {
-		p.payload, p.tree = json.RawMessage("{}"), map[string]any{}
+		_ = p.setStored(json.RawMessage("{}"))
 	}
 	switch o := in.GetVectors().GetVectorsOptions().(type) {
 	case *qdrant.Vectors_Vector:
@@ -231,8 +231,9 @@ func vectorFromProto(in *qdrant.Vector) (vector, error) {
 		}
 		return v, nil
 	}
-	data := in.GetData()                                                   //nolint:staticcheck // the older form is still allowed
-	switch indices, count := in.GetIndices(), int(in.GetVectorsCount()); { //nolint:staticcheck // as above
+	//lint:ignore SA1019 the older form is still allowed
+	data, indices, count := in.GetData(), in.GetIndices(), int(in.GetVectorsCount())
+	switch {
 	case indices != nil:
 		return vector{indices: indices.GetData(), values: data}, nil
 	case count > 0 && len(data)%count == 0:
@@ -244,104 +245,5 @@ func vectorFromProto(in *qdrant.Vector) (vector, error) {
 	case data != nil:
 		return vector{rows: [][]float32{data}}, nil
 	}
-	return vector{}, badInput("No vector provided")
-}
-
-// filterFromProto takes the conditions that the REST filter knows too.
-func filterFromProto(in *qdrant.Filter) (*filter, error) {
-	if in == nil {
-		return nil, nil
-	}
-	f := &filter{}
-	for _, c := range []struct {
-		from []*qdrant.Condition
-		to   *[]*filter
-	}{{in.Must, &f.Must}, {in.Should, &f.Should}, {in.MustNot, &f.MustNot}} {
-		for _, condition := range c.from {
-			one, err := conditionFromProto(condition)
-			if err != nil {
-				return nil, err
-			}
-			*c.to = append(*c.to, one)
-		}
-	}
-	return f, nil
-}
-
-func conditionFromProto(in *qdrant.Condition) (*filter, error) {
-	switch o := in.GetConditionOneOf().(type) {
-	case *qdrant.Condition_Filter:
-		return filterFromProto(o.Filter)
-	case *qdrant.Condition_IsEmpty:
-		return &filter{IsEmpty: &fieldName{o.IsEmpty.GetKey()}}, nil
-	case *qdrant.Condition_IsNull:
-		return &filter{IsNull: &fieldName{o.IsNull.GetKey()}}, nil
-	case *qdrant.Condition_HasVector:
-		return &filter{HasVec: qdrant.PtrOf(o.HasVector.GetHasVector())}, nil
-	case *qdrant.Condition_HasId:
-		f := &filter{hasIDs: true}
-		for _, id := range o.HasId.GetHasId() {
-			parsed, err := idFromProto(id)
-			if err != nil {
-				return nil, err
-			}
-			f.HasID = append(f.HasID, parsed)
-		}
-		return f, nil
-	case *qdrant.Condition_Field:
-		return fieldFromProto(o.Field)
-	}
-	return nil, status.Error(codes.Unimplemented, "this condition is not served here")
-}
-
-func fieldFromProto(in *qdrant.FieldCondition) (*filter, error) {
-	f := &filter{Key: in.GetKey()}
-	if r := in.GetRange(); r != nil {
-		number := func(v *float64) any {
-			if v == nil {
-				return nil
-			}
-			return json.Number(formatFloat(*v, 64))
-		}
-		f.Range = &bounds{GT: number(r.Gt), GTE: number(r.Gte), LT: number(r.Lt), LTE: number(r.Lte)}
-		return f, nil
-	}
-	f.Match = &match{}
-	switch m := in.GetMatch().GetMatchValue().(type) {
-	case *qdrant.Match_Keyword:
-		f.Match.Value = m.Keyword
-	case *qdrant.Match_Integer:
-		f.Match.Value = json.Number(strconv.FormatInt(m.Integer, 10))
-	case *qdrant.Match_Boolean:
-		f.Match.Value = m.Boolean
-	case *qdrant.Match_Text:
-		f.Match.Text = &m.Text
-	case *qdrant.Match_Keywords:
-		f.Match.Any = anyOf(m.Keywords.GetStrings())
-	case *qdrant.Match_ExceptKeywords:
-		f.Match.Except = anyOf(m.ExceptKeywords.GetStrings())
-	case *qdrant.Match_Integers:
-		f.Match.Any = numbersOf(m.Integers.GetIntegers())
-	case *qdrant.Match_ExceptIntegers:
-		f.Match.Except = numbersOf(m.ExceptIntegers.GetIntegers())
-	default:
-		return nil, status.Error(codes.Unimplemented, "this match is not served here")
-	}
-	return f, nil
-}
-
-func anyOf(list []string) []any {
-	out := []any{}
-	for _, s := range list {
-		out = append(out, s)
-	}
-	return out
-}
-
-func numbersOf(list []int64) []any {
-	out := []any{}
-	for _, n := range list {
-		out = append(out, json.Number(strconv.FormatInt(n, 10)))
-	}
-	return out
+	return vector{}, status.Error(codes.InvalidArgument, "No vector provided")
 }

@@ -83,7 +83,8 @@ type stored struct {
 // point never changes once stored; an update stores another one.
 type point struct {
 	id      pointID
-	payload json.RawMessage // nil or an object in normal form
+	stored  json.RawMessage // the payload as the storage has it, nil if there is none
+	payload json.RawMessage // the payload as reads show it
 	tree    map[string]any  // payload, decoded
 	vectors map[string]vector
 	version uint64

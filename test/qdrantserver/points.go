@@ -2,8 +2,6 @@ package qdrantserver
 
 import (
 	"encoding/json"
-	"hash/fnv"
-	"slices"
 )
 
 // pointJSON is a point as a request writes it.
@@ -56,7 +54,11 @@ func (col *collection) done(r *request) object {
 	if r.URL.Query().Get("wait") == "true" {
 		status = "completed"
 	}
-	var op uint64
+	return object{"operation_id": col.lastOp(), "status": status}
+}
+
+// lastOp is the number of the newest operation in any shard.
+func (col *collection) lastOp() (op uint64) {
 	for _, s := range col.shards {
 		for _, rep := range s.replicas {
 			if rep.local != nil {
@@ -64,7 +66,7 @@ func (col *collection) done(r *request) object {
 			}
 		}
 	}
-	return object{"operation_id": op, "status": status}
+	return op
 }
 
 func (r *request) putPoints() {
@@ -181,6 +183,7 @@ func parseVectors(raw json.RawMessage) (map[string]vector, error) {
 	return named, nil
 }
 
+// setPayload takes a payload out of a request.
 func (p *point) setPayload(raw json.RawMessage) error {
 	if raw == nil || string(raw) == "null" {
 		return nil
@@ -189,171 +192,23 @@ func (p *point) setPayload(raw json.RawMessage) error {
 	if err != nil || payload[0] != '{' {
 		return fail(kindFormat, "Format error in JSON body: invalid type: sequence, expected a map")
 	}
-	p.payload = payload
-	p.tree, err = decodeTree(payload)
-	return err
+	return p.setStored(payload)
 }
 
-// upsert stores points in the shards that they belong to, on every replica that takes writes.
-func (c *Cluster) upsert(col *collection, points []*point, keys keySelector) error {
-	if len(points) == 0 {
-		return badRequest("Empty update request")
+// setStored takes a payload as the storage holds it. Reading it back is reading JSON once more, with what that does to
+// floats.
+func (p *point) setStored(payload json.RawMessage) error {
+	p.stored, p.payload, p.tree = payload, nil, nil
+	if payload == nil {
+		return nil
 	}
-	if err := col.checkWrite(len(points), nil, true); err != nil {
-		return err
+	shown, err := normalJSON(payload)
+	if err == nil {
+		p.tree, err = decodeTree(shown)
 	}
-	kinds := kindsOf(col.params())
-	var ready []*point
-	for _, p := range points {
-		prepared := *p
-		prepared.vectors = map[string]vector{}
-		for name, v := range p.vectors {
-			kind, ok := kinds[name]
-			if !ok {
-				return badInput("Not existing vector name error: %s", name)
-			}
-			v, err := kind.prepare(v)
-			if err != nil {
-				return err
-			}
-			prepared.vectors[name] = v
-		}
-		ready = append(ready, &prepared)
-	}
-	return c.write(col, keys, func(s *shard, all []*shard) func(*local) {
-		var mine []*point
-		for _, p := range ready {
-			if owner(all, p.id) == s {
-				mine = append(mine, p)
-			}
-		}
-		return func(l *local) {
-			if len(mine) > 0 {
-				l.put(mine)
-			}
-		}
-	})
-}
-
-// write applies an operation to the shards of each key. op says, given a shard and the shards it shares points with, what
-// to do to its data.
-func (c *Cluster) write(col *collection, keys keySelector, op func(s *shard, all []*shard) func(*local)) error {
-	groups, err := col.writeGroups(keys)
 	if err != nil {
 		return err
 	}
-	for _, all := range groups {
-		for _, s := range all {
-			if err := c.canWrite(s); err != nil {
-				return err
-			}
-		}
-	}
-	for _, all := range groups {
-		for _, s := range all {
-			do := op(s, all)
-			for _, rep := range s.replicas {
-				if rep.local != nil && rep.state != stateDead && c.isUp(rep.peer) {
-					do(rep.local)
-				}
-			}
-		}
-	}
+	p.payload = shown
 	return nil
-}
-
-func (c *Cluster) canWrite(s *shard) error {
-	broken := ""
-	for _, rep := range s.replicas {
-		if rep.local != nil && rep.state != stateDead && c.isUp(rep.peer) {
-			return nil
-		}
-		broken = rep.broken
-	}
-	if broken != "" {
-		return internal("Failed to Update Points,  %s", broken)
-	}
-	return internal("Failed to apply operation to at least one `Active` replica. Consistency of this update is not guaranteed. Please retry.")
-}
-
-// writeGroups are the shards that a write goes to, one group for each key. Within a group a point has one shard.
-func (col *collection) writeGroups(keys keySelector) ([][]*shard, error) {
-	if !col.custom() {
-		if keys.set {
-			return nil, badInput("Shard key %s not found", showKey(keys.keys[0]))
-		}
-		return [][]*shard{col.sortedShards()}, nil
-	}
-	if !keys.set {
-		return nil, badInput("Shard key not specified")
-	}
-	var groups [][]*shard
-	for _, key := range keys.keys {
-		shards := col.shardsOf(key)
-		if shards == nil {
-			return nil, badInput("Shard key %s not found", showKey(key))
-		}
-		groups = append(groups, shards)
-	}
-	return groups, nil
-}
-
-// shardsOf are the shards behind a key, nil when there is no such key.
-func (col *collection) shardsOf(key any) []*shard {
-	for _, k := range col.keys {
-		if k.key == key {
-			var shards []*shard
-			for _, id := range k.ids {
-				shards = append(shards, col.shards[id])
-			}
-			return shards
-		}
-	}
-	return nil
-}
-
-// owner is the shard of a point among several.
-func owner(shards []*shard, id pointID) *shard {
-	h := fnv.New32a()
-	_, _ = h.Write(id.bytes())
-	return shards[int(h.Sum32())%len(shards)]
-}
-
-// selection is what a write by ids or by filter changes.
-type selection struct {
-	Points []pointID   `json:"points"`
-	Filter *filter     `json:"filter"`
-	Key    keySelector `json:"shard_key"`
-}
-
-// of are the ids in a shard's data that the selection means.
-func (s *selection) of(l *local) []pointID {
-	if s.Filter == nil {
-		return slices.DeleteFunc(slices.Clone(s.Points), func(id pointID) bool { return l.points[id] == nil })
-	}
-	var ids []pointID
-	for _, id := range l.ids() {
-		if s.Filter.matches(l.points[id].point) {
-			ids = append(ids, id)
-		}
-	}
-	return ids
-}
-
-// check refuses a selection of nothing at all.
-func (s *selection) check() error {
-	if s.Filter == nil && s.Points == nil {
-		return fail(kindFormat, "Format error in JSON body: data did not match any variant of untagged enum PointsSelector")
-	}
-	return nil
-}
-
-// writeSelected changes what is selected in every shard that the selection reaches.
-func (c *Cluster) writeSelected(col *collection, s *selection, do func(l *local, ids []pointID)) error {
-	if err := col.checkWrite(len(s.Points), s.Filter, false); err != nil {
-		return err
-	}
-	return c.write(col, s.Key, func(*shard, []*shard) func(*local) {
-		return func(l *local) { do(l, s.of(l)) }
-	})
 }

@@ -18,7 +18,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -51,9 +50,11 @@ type Cluster struct {
 	requests requestLog
 
 	stopping chan struct{}
-	stopped  atomic.Bool
-	// work are the goroutines that outlive a request: snapshots nobody waits for, replicas that catch up.
-	work sync.WaitGroup
+	// work are the goroutines that outlive a request: snapshots nobody waits for, replicas that catch up. lateMu is held
+	// while one is added, so that none is after Stop.
+	lateMu  sync.Mutex
+	stopped bool
+	work    sync.WaitGroup
 }
 
 // Run starts a server that keeps its snapshot files below dir, which must exist, until Stop is called.
@@ -96,7 +97,11 @@ func newPeerID() uint64 { return 1<<62 | rand.Uint64()>>2 | 1 } // #nosec G404: 
 
 // Stop ends all nodes and waits for whatever they were still doing. It is safe to call twice.
 func (c *Cluster) Stop() error {
-	if c.stopped.Swap(true) {
+	c.lateMu.Lock()
+	again := c.stopped
+	c.stopped = true
+	c.lateMu.Unlock()
+	if again {
 		return nil
 	}
 	close(c.stopping)
@@ -149,18 +154,18 @@ func (c *Cluster) distributed() bool { return len(c.nodes) > 1 }
 
 // later runs f after d, unless the server stops first. Stop waits for it.
 func (c *Cluster) later(d time.Duration, f func()) {
-	if c.stopped.Load() {
+	c.lateMu.Lock()
+	defer c.lateMu.Unlock()
+	if c.stopped {
 		return
 	}
-	c.work.Add(1)
-	go func() {
-		defer c.work.Done()
+	c.work.Go(func() {
 		select {
 		case <-time.After(d):
 			f()
 		case <-c.stopping:
 		}
-	}()
+	})
 }
 
 // requestLog remembers what was asked.

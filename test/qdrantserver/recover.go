@@ -7,6 +7,7 @@ import (
 	"os"
 	"reflect"
 	"strings"
+	"time"
 )
 
 // uploadShardSnapshot brings the data of a shard back from an uploaded archive, which is not kept.
@@ -175,6 +176,21 @@ func (c *Cluster) settle(col *collection, s *shard, peer uint64, priority string
 	if len(others) == 0 || priority == "no_sync" {
 		return
 	}
+	// The answer is given before the nodes have agreed: for a moment nothing looks different.
+	c.later(agreement, func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if s.replicas[peer] != nil {
+			c.agree(col, s, peer, others, priority, wholeCollection)
+		}
+	})
+}
+
+// agreement is how long the nodes take to agree on the state of a replica.
+const agreement = 10 * time.Millisecond
+
+// agree applies what settle has decided. Cluster.mu must be held.
+func (c *Cluster) agree(col *collection, s *shard, peer uint64, others []*replica, priority string, wholeCollection bool) {
 	switch {
 	case priority == "snapshot":
 		surplus := 0

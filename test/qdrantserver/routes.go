@@ -8,7 +8,7 @@ import (
 // routes is everything that REST answers to; whatever is not here is 404. It is filled by init, as handlers look at it.
 var routes []route
 
-func init() { //nolint:gochecknoinits // breaks the cycle between the table and its handlers
+func init() { // an init breaks the cycle between the table and its handlers
 	for _, line := range []struct {
 		route string
 		serve func(*request)

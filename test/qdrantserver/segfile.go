@@ -193,10 +193,10 @@ func (b *blobs) clear(off int) {
 func (b *blobs) reopen() error {
 	tracker := b.files[b.dir+"/tracker.dat"]
 	if tracker == nil {
-		return fmt.Errorf("Failed to open mmap payload storage: Service error: Tracker file does not exist: %s/tracker.dat", b.dir) //nolint:staticcheck // Qdrant's words
+		return says("Failed to open mmap payload storage: Service error: Tracker file does not exist: %s/tracker.dat", b.dir)
 	}
 	if b.files[b.dir+"/config.json"] == nil {
-		return fmt.Errorf("Failed to open mmap payload storage: path %s/config.json not found", b.dir) //nolint:staticcheck // Qdrant's words
+		return says("Failed to open mmap payload storage: path %s/config.json not found", b.dir)
 	}
 	for at := 0; at+12 <= len(tracker.data); at += 16 {
 		page := int(binary.LittleEndian.Uint32(tracker.data[at:])) - 1
@@ -211,7 +211,7 @@ func (b *blobs) reopen() error {
 	}
 	for page := range b.page + 1 {
 		if b.files[b.name(page)] == nil {
-			return fmt.Errorf("Failed to open mmap payload storage: Service error: Inconsistent number of gridstore pages at %q: expected %d", b.dir, b.page+1) //nolint:staticcheck // Qdrant's words
+			return says("Failed to open mmap payload storage: Service error: Inconsistent number of gridstore pages at %q: expected %d", b.dir, b.page+1)
 		}
 	}
 	return nil

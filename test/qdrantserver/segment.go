@@ -39,7 +39,7 @@ func newSegment(kinds map[string]vectorKind, appendable bool) *segment {
 	s.files[s.tracker("mappings")] = newFile(nil, 0)
 	s.files[s.tracker("versions")] = newFile(nil, 0)
 	s.files[s.tracker("deleted")] = newFile(nil, maskSize)
-	s.files["payload_index/config.json"] = newFile([]byte(`{"indices":{}}`), 0)
+	s.files[indexList] = newFile([]byte(`{"indices":{}}`), 0)
 	s.payloads = newBlobs(s.files, "payload_storage")
 	for name, kind := range kinds {
 		s.stores[name] = s.newStore(name, kind)
@@ -118,10 +118,10 @@ func (s *segment) add(p *point) int {
 // write stores what a point consists of at its offset.
 func (s *segment) write(off int, p *point) {
 	s.files[s.tracker("versions")].writeAt(binary.LittleEndian.AppendUint64(nil, p.version), int64(off)*8)
-	if p.payload == nil {
+	if p.stored == nil {
 		s.payloads.clear(off)
 	} else {
-		s.payloads.put(off, p.payload)
+		s.payloads.put(off, p.stored)
 	}
 	for name, st := range s.stores {
 		v, has := p.vectors[name]
@@ -163,11 +163,12 @@ func (s *segment) touch(version uint64) {
 	s.version, s.dirty = version, true
 }
 
-// freeze is what the segment consists of now; later writes do not change it.
-func (s *segment) freeze() map[string]*file {
+// freeze is what the segment consists of now, with indexes of these fields; later writes do not change it.
+func (s *segment) freeze(fields []string) map[string]*file {
 	if s.dirty {
 		s.describe()
 	}
+	s.indexFields(fields)
 	files := map[string]*file{}
 	for name, f := range s.files {
 		files[name] = f.frozen()

@@ -18,10 +18,10 @@ func openSegment(id string, files map[string]*file) (*segment, map[int]*point, e
 	var d segmentJSON
 	f := files["segment.json"]
 	if f == nil {
-		return nil, nil, fmt.Errorf("Failed to read segment state %s error: failed to open file `%s/segment.json`: No such file or directory (os error 2)", id, id) //nolint:staticcheck // Qdrant's words
+		return nil, nil, says("Failed to read segment state %s error: failed to open file `%s/segment.json`: No such file or directory (os error 2)", id, id)
 	}
 	if err := json.Unmarshal(f.data, &d); err != nil {
-		return nil, nil, fmt.Errorf("Failed to read segment state %s error: Failed to deserialize %s/segment.json: %w", id, id, err) //nolint:staticcheck // Qdrant's words
+		return nil, nil, says("Failed to read segment state %s error: Failed to deserialize %s/segment.json: %v", id, id, err)
 	}
 	s.appendable, s.version = d.Appendable, d.Version
 	for name, v := range d.Vectors {
@@ -71,9 +71,11 @@ func (s *segment) readPoints() map[int]*point {
 		}
 		v, _ := versions.readAt(int64(off)*8, 8)
 		p.version = binary.LittleEndian.Uint64(v)
-		if p.payload, p.badPayload = s.payloads.get(off); p.badPayload == nil {
-			p.tree, p.badPayload = decodeTree(p.payload)
+		payload, err := s.payloads.get(off)
+		if err == nil {
+			err = p.setStored(payload)
 		}
+		p.badPayload = err
 		points[off] = p
 	}
 	return points

@@ -187,7 +187,7 @@ func (r *request) createShardSnapshot() {
 		var made *description
 		r.n.c.busy([]*replica{rep}, func() {
 			var img *shardImage
-			if img, err = r.n.shardImage(s, rep); err != nil {
+			if img, err = r.n.shardImage(col, s, rep); err != nil {
 				return
 			}
 			made, err = r.n.keep(r.n.folder(col.name, shardFolder(s.id)...), name, func(w io.Writer) error {
@@ -207,13 +207,13 @@ func noSnapshot(rep *replica) error {
 	return internal("Failed to get_snapshot_creator,  %s", rep.broken)
 }
 
-func (n *node) shardImage(s *shard, rep *replica) (*shardImage, error) {
+func (n *node) shardImage(col *collection, s *shard, rep *replica) (*shardImage, error) {
 	n.c.mu.Lock()
 	defer n.c.mu.Unlock()
 	if rep.local == nil {
 		return nil, noSnapshot(rep)
 	}
-	return s.freeze(n.peer, n.c.distributed()), nil
+	return s.freeze(n.peer, col.indexed(), n.c.distributed()), nil
 }
 
 // streamShard answers with a snapshot that no file was made for. It has no length, and whoever reads it learns from its
@@ -233,7 +233,7 @@ func (r *request) streamShard() {
 	r.n.creating.add(col.name, 1)
 	defer r.n.creating.add(col.name, -1)
 	r.n.c.busy([]*replica{rep}, func() {
-		img, err := r.n.shardImage(s, rep)
+		img, err := r.n.shardImage(col, s, rep)
 		if err != nil {
 			r.failPlain(err)
 			return

@@ -24,7 +24,7 @@ func unpack(r io.Reader) (map[string]*file, error) {
 			return files, nil
 		}
 		if err != nil {
-			return nil, errors.New("Malformed tar archive, reached unknown entry") //nolint:staticcheck // Qdrant's words
+			return nil, says("Malformed tar archive, reached unknown entry")
 		}
 		name := path.Clean(h.Name)
 		if path.IsAbs(name) || name == ".." || strings.HasPrefix(name, "../") {
@@ -36,7 +36,7 @@ func unpack(r io.Reader) (map[string]*file, error) {
 			continue
 		case tar.TypeReg, tar.TypeGNUSparse:
 		default:
-			return nil, fmt.Errorf("Forbidden entry type in tar archive: %q", h.Typeflag) //nolint:staticcheck // Qdrant's words
+			return nil, says("Forbidden entry type in tar archive: %q", h.Typeflag)
 		}
 		if files[name] != nil {
 			return nil, fmt.Errorf("failed to unpack `%s`: File exists (os error 17)", name)

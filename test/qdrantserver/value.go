@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"math"
 	"strconv"
 	"strings"
 )
@@ -116,17 +115,22 @@ func idFromBytes(b []byte) (pointID, error) {
 
 // normalJSON writes a value in one spelling: no spaces, keys in the order given with the last of two equal ones kept,
 // integers that fit into 64 bits as they are, other numbers the way a float64 is printed.
-func normalJSON(text []byte) (json.RawMessage, error) {
+func normalJSON(text []byte) (json.RawMessage, error) { return rewriteJSON(text, normalNumber) }
+
+// verbatim leaves a number as it is.
+func verbatim(number string) (string, error) { return number, nil }
+
+func rewriteJSON(text []byte, number func(string) (string, error)) (json.RawMessage, error) {
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.UseNumber()
 	var out bytes.Buffer
-	if err := normalValue(d, &out); err != nil {
+	if err := normalValue(d, &out, number); err != nil {
 		return nil, err
 	}
 	return out.Bytes(), nil
 }
 
-func normalValue(d *json.Decoder, out *bytes.Buffer) error {
+func normalValue(d *json.Decoder, out *bytes.Buffer, number func(string) (string, error)) error {
 	token, err := d.Token()
 	if err != nil {
 		return err
@@ -134,11 +138,11 @@ func normalValue(d *json.Decoder, out *bytes.Buffer) error {
 	switch t := token.(type) {
 	case json.Delim:
 		if t == '[' {
-			return normalArray(d, out)
+			return normalArray(d, out, number)
 		}
-		return normalObject(d, out)
+		return normalObject(d, out, number)
 	case json.Number:
-		text, err := normalNumber(t.String())
+		text, err := number(t.String())
 		out.WriteString(text)
 		return err
 	default:
@@ -147,13 +151,13 @@ func normalValue(d *json.Decoder, out *bytes.Buffer) error {
 	return nil
 }
 
-func normalArray(d *json.Decoder, out *bytes.Buffer) error {
+func normalArray(d *json.Decoder, out *bytes.Buffer, number func(string) (string, error)) error {
 	out.WriteByte('[')
 	for i := 0; d.More(); i++ {
 		if i > 0 {
 			out.WriteByte(',')
 		}
-		if err := normalValue(d, out); err != nil {
+		if err := normalValue(d, out, number); err != nil {
 			return err
 		}
 	}
@@ -162,7 +166,7 @@ func normalArray(d *json.Decoder, out *bytes.Buffer) error {
 	return err
 }
 
-func normalObject(d *json.Decoder, out *bytes.Buffer) error {
+func normalObject(d *json.Decoder, out *bytes.Buffer, number func(string) (string, error)) error {
 	var keys []string
 	values := map[string][]byte{}
 	for d.More() {
@@ -171,7 +175,7 @@ func normalObject(d *json.Decoder, out *bytes.Buffer) error {
 			return err
 		}
 		var value bytes.Buffer
-		if err := normalValue(d, &value); err != nil {
+		if err := normalValue(d, &value, number); err != nil {
 			return err
 		}
 		name := key.(string)
@@ -192,57 +196,4 @@ func normalObject(d *json.Decoder, out *bytes.Buffer) error {
 	out.WriteByte('}')
 	_, err := d.Token()
 	return err
-}
-
-func normalNumber(text string) (string, error) {
-	if !strings.ContainsAny(text, ".eE") {
-		if _, err := strconv.ParseInt(text, 10, 64); err == nil && text != "-0" {
-			return text, nil
-		}
-		if _, err := strconv.ParseUint(text, 10, 64); err == nil {
-			return text, nil
-		}
-	}
-	f, err := strconv.ParseFloat(text, 64)
-	if err != nil {
-		return "", fmt.Errorf("number out of range")
-	}
-	return formatFloat(f, 64), nil
-}
-
-// formatFloat prints the shortest number that reads back the same, always recognisable as a float.
-func formatFloat(f float64, bits int) string {
-	if math.IsNaN(f) || math.IsInf(f, 0) {
-		return "null"
-	}
-	digits, low := 16, -5
-	if bits == 32 {
-		digits, low = 13, -6
-	}
-	exponent := strconv.FormatFloat(f, 'e', -1, bits)
-	mantissa, power, _ := strings.Cut(exponent, "e")
-	p, _ := strconv.Atoi(power)
-	if f != 0 && (p+1 > digits || p+1 <= low) {
-		return mantissa + "e" + strconv.Itoa(p)
-	}
-	plain := strconv.FormatFloat(f, 'f', -1, bits)
-	if !strings.Contains(plain, ".") {
-		plain += ".0"
-	}
-	return plain
-}
-
-// float32s are printed as Qdrant prints vectors.
-type float32s []float32
-
-func (v float32s) MarshalJSON() ([]byte, error) {
-	out := make([]byte, 0, 10*len(v)+2)
-	out = append(out, '[')
-	for i, f := range v {
-		if i > 0 {
-			out = append(out, ',')
-		}
-		out = append(out, formatFloat(float64(f), 32)...)
-	}
-	return append(out, ']'), nil
 }

@@ -194,23 +194,46 @@ func rowFromBytes(b []byte) []float32 {
 
 // UnmarshalJSON reads a vector in any of the forms that a request may use.
 func (v *vector) UnmarshalJSON(text []byte) error {
-	var dense []float32
+	var dense []number
 	if json.Unmarshal(text, &dense) == nil && dense != nil {
-		v.rows = [][]float32{dense}
+		v.rows = [][]float32{plainRow(dense)}
 		return nil
 	}
-	var multi [][]float32
+	var multi [][]number
 	if json.Unmarshal(text, &multi) == nil && multi != nil {
-		*v = vector{rows: multi, multi: true}
+		*v = vector{multi: true}
+		for _, row := range multi {
+			v.rows = append(v.rows, plainRow(row))
+		}
 		return nil
 	}
 	var sparse struct {
-		Indices []uint32  `json:"indices"`
-		Values  []float32 `json:"values"`
+		Indices []uint32 `json:"indices"`
+		Values  []number `json:"values"`
 	}
 	if err := json.Unmarshal(text, &sparse); err != nil || sparse.Indices == nil || sparse.Values == nil {
 		return fmt.Errorf("data did not match any variant of untagged enum Vector")
 	}
-	v.indices, v.values = sparse.Indices, sparse.Values
+	v.indices, v.values = sparse.Indices, plainRow(sparse.Values)
 	return nil
+}
+
+// number is a number of a vector, read as parseFloat does.
+type number float32
+
+func (n *number) UnmarshalJSON(text []byte) error {
+	if len(text) == 0 || text[0] != '-' && (text[0] < '0' || text[0] > '9') {
+		return fmt.Errorf("no number: %s", text)
+	}
+	f, err := parseFloat(string(text))
+	*n = number(f)
+	return err
+}
+
+func plainRow(row []number) []float32 {
+	out := make([]float32, len(row))
+	for i, n := range row {
+		out[i] = float32(n)
+	}
+	return out
 }

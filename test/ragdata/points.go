@@ -4,12 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net"
-	"strconv"
 
 	client "github.com/qdrant/go-client/qdrant"
 	"golang.org/x/sync/errgroup"
-	"google.golang.org/grpc"
 )
 
 // Points says what is in a Qdrant collection: chunks of documents with their embeddings, as a RAG platform keeps them.
@@ -80,20 +77,4 @@ func (p Points) upsert(ctx context.Context, to *client.Client, collection string
 		send(points)
 	}
 	return g.Wait()
-}
-
-// DialQdrant connects to a server's gRPC at host:port.
-func DialQdrant(address string) (*client.Client, error) {
-	host, port, err := net.SplitHostPort(address)
-	if err != nil {
-		return nil, err
-	}
-	n, err := strconv.Atoi(port)
-	if err != nil {
-		return nil, err
-	}
-	return client.NewClient(&client.Config{
-		Host: host, Port: n, SkipCompatibilityCheck: true, PoolSize: 1,
-		GrpcOptions: []grpc.DialOption{grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(1<<30), grpc.MaxCallSendMsgSize(1<<30))},
-	})
 }

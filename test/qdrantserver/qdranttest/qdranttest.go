@@ -15,6 +15,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -35,12 +36,26 @@ type Server struct {
 }
 
 var shared = sync.OnceValues(func() (*Server, error) {
-	dir, err := os.MkdirTemp("", "holdfast-qdrant-")
+	sweep()
+	dir, err := os.MkdirTemp("", tempPrefix)
 	if err != nil {
 		return nil, err
 	}
 	return own(dir, qdrantserver.Options{})
 })
+
+// tempPrefix begins the names of the folders of shared servers, which end with their process.
+const tempPrefix = "holdfast-qdrant-"
+
+// sweep removes what the shared servers of processes that ended long ago have left.
+func sweep() {
+	old, _ := filepath.Glob(filepath.Join(os.TempDir(), tempPrefix+"*")) // the pattern is a good one
+	for _, dir := range old {
+		if info, err := os.Stat(dir); err == nil && time.Since(info.ModTime()) > 24*time.Hour {
+			_ = os.RemoveAll(dir)
+		}
+	}
+}
 
 func own(dir string, o qdrantserver.Options) (*Server, error) {
 	c, err := qdrantserver.Run(dir, o)
@@ -130,7 +145,7 @@ func (s *Server) TryNode(node int, method, path string, body any) (status int, r
 		}
 		reader = bytes.NewReader(text)
 	}
-	req, err := http.NewRequest(method, s.URLs[node]+path, reader) //nolint:noctx // tests have their own end
+	req, err := http.NewRequest(method, s.URLs[node]+path, reader)
 	if err != nil {
 		return 0, nil, err
 	}
