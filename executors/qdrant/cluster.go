@@ -84,6 +84,14 @@ func (x *Executor) openURL(ctx context.Context, secret *policy.Secret, like poli
 		}
 		u.User, u.Path, u.RawQuery, u.Fragment = nil, "", "", ""
 		e.urls = append(e.urls, u.String())
+		// A node that the policy knows has its gRPC where the policy says.
+		at := ""
+		if like.Qdrant != nil {
+			if i := slices.Index(like.Qdrant.URLs, u.String()); i >= 0 && i < len(like.Qdrant.GRPC) {
+				at = like.Qdrant.GRPC[i]
+			}
+		}
+		e.grpc = append(e.grpc, at)
 	}
 	if like.Qdrant != nil {
 		e.tls = like.Qdrant.TLS
@@ -321,7 +329,7 @@ func (c *cluster) gaps() []string {
 
 // grpcAddress is the address of the i-th node's gRPC: as written, or the URL's host one port higher.
 func grpcAddress(base string, written []string, i int) (string, error) {
-	if i < len(written) {
+	if i < len(written) && written[i] != "" {
 		return written[i], nil
 	}
 	u, err := url.Parse(base)

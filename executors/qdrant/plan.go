@@ -157,8 +157,9 @@ func (p *restorePlan) item(rec *collectionRecord, names []string) (*restoreItem,
 	if err := p.content.whole(rec); err != nil {
 		return nil, err
 	}
-	if strings.ContainsAny(it.name, "/\x00<>:\"|?*\\") || len(it.name) > 255 || isOurs(it.name) {
-		return nil, fmt.Errorf("%q cannot be the name of a restored collection; Qdrant allows neither / \\ : * ? \" < > | nor more than 255 bytes, and %s and %s begin names of holdfast's own", it.name, drillPrefix, stagePrefix)
+	// A server would take . and .. for folders of its own, and remove them when the collection cannot be made.
+	if strings.ContainsAny(it.name, "/\x00<>:\"|?*\\") || len(it.name) > 255 || it.name == "." || it.name == ".." || isOurs(it.name) {
+		return nil, fmt.Errorf("%q cannot be the name of a restored collection; Qdrant allows neither / \\ : * ? \" < > | nor more than 255 bytes, . and .. are folders, and %s and %s begin names of holdfast's own", it.name, drillPrefix, stagePrefix)
 	}
 	if of := aliasOf(p.there, it.name); of != "" {
 		return nil, fmt.Errorf("%q is an alias of the collection %q: restoring to it would write into that. Restore under another name, and switch the alias to it with -aliases", it.name, of)

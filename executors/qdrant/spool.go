@@ -82,6 +82,7 @@ func (s *spool) put(b []byte) error {
 		case s.to == s.from && s.held+len(b) <= s.limit, len(s.blocks) == 0 && s.to == s.from:
 			s.blocks = append(s.blocks, b)
 			s.held += len(b)
+			s.full = false // the reader has caught up, and the disk may have room again
 			s.moved.Broadcast()
 			return nil
 		case !s.full:
@@ -89,7 +90,7 @@ func (s *spool) put(b []byte) error {
 				s.moved.Broadcast()
 				return nil
 			}
-			s.full = true // until the reader has caught up
+			s.full = true
 		}
 		s.moved.Wait()
 	}

@@ -144,18 +144,11 @@ func TestSpoolWithoutDisk(t *testing.T) {
 			prepare(s)
 			done := make(chan struct{})
 			go func() { s.fill(bytes.NewReader(whole)); close(done) }()
-			s.mu.Lock()
-			for !s.full {
-				s.moved.Wait() // it is told of each block that is put in; the one that does not fit comes after them
-				s.mu.Unlock()
-				runtime.Gosched()
+			for full := false; !full; runtime.Gosched() {
 				s.mu.Lock()
-				if s.err != nil {
-					break
-				}
-				s.moved.Broadcast()
+				full = s.full
+				s.mu.Unlock()
 			}
-			s.mu.Unlock()
 			got, err := io.ReadAll(s)
 			if err != nil || !bytes.Equal(got, whole) {
 				t.Errorf("%d of %d bytes, %v", len(got), len(whole), err)
