@@ -180,17 +180,22 @@ func (b *backup) look() error {
 	for _, gap := range b.c.gaps() {
 		b.problem("server", false, errors.New(gap))
 	}
-	src := b.req.Source.Qdrant
+	src, matched := b.req.Source.Qdrant, false
 	for _, name := range names {
 		if isOurs(name) || !src.Covers(name) {
 			continue
 		}
+		matched = true
 		t := &task{b: b, name: name, record: collectionRecord{Format: documentFormat, FormatVersion: formatVersion, Name: name}}
 		if err := t.look(); isGone(err) {
 			b.problem(dirOf(name), false, errors.New("the collection was deleted before it was read"))
 			continue
+		} else if b.ctx.Err() != nil {
+			return context.Cause(b.ctx)
 		} else if err != nil {
-			return fmt.Errorf("collection %q: %w", name, err)
+			// A cluster tells nothing of a collection of which a shard is away; the other collections are saved all the same.
+			b.problem(dirOf(name), true, fmt.Errorf("nothing can be learnt of the collection: %w", err))
+			continue
 		}
 		b.tasks = append(b.tasks, t)
 	}
@@ -202,7 +207,7 @@ func (b *backup) look() error {
 			b.problem(dirOf(pattern), true, fmt.Errorf("there is no collection %q", pattern))
 		}
 	}
-	if len(b.tasks) == 0 && len(names) > 0 && len(src.Collections) > 0 {
+	if !matched && len(names) > 0 && len(src.Collections) > 0 {
 		return fmt.Errorf("collections = [%s] matches none of the server's collections: %s", strings.Join(src.Collections, ", "), listSome(names, 10))
 	}
 	return nil

@@ -125,7 +125,9 @@ type uneven struct {
 	most   int
 }
 
-func (u uneven) Read(p []byte) (int, error) { return u.r.Read(p[:min(len(p), 1+u.random.IntN(u.most))]) }
+func (u uneven) Read(p []byte) (int, error) {
+	return u.r.Read(p[:min(len(p), 1+u.random.IntN(u.most))])
+}
 
 // readCuts reads to the end, and tells where it was cut.
 func readCuts(t rapid.TB, r io.Reader, next func() int) (got []byte, cuts []int, err error) {

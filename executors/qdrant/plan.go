@@ -233,22 +233,15 @@ func (p *restorePlan) planAliases(names []string) {
 		}
 		to, now := p.items[i].name, aliasOf(p.there, a.Alias)
 		switch {
-		case now == to && p.items[i].way != wayReplace:
+		case now == to: // a replacement keeps it
 		case slices.Contains(names, a.Alias) || slices.ContainsFunc(p.items, func(it *restoreItem) bool { return it.name == a.Alias }):
 			p.notes = append(p.notes, fmt.Sprintf("alias %s is not restored: a collection has that name", a.Alias))
-		case all || now == "" && to == a.Collection || now == to:
+		case all || now == "" && to == a.Collection:
 			p.aliases = append(p.aliases, aliasChange{a.Alias, now, to})
 		case now == "":
 			p.notes = append(p.notes, fmt.Sprintf("alias %s is not restored: %s comes back under another name; -aliases points it there", a.Alias, a.Collection))
 		case to == a.Collection:
 			p.notes = append(p.notes, fmt.Sprintf("alias %s points to %s and stays so; -aliases points it to %s", a.Alias, now, to))
-		}
-	}
-	// What else points to a collection that is replaced would go with it.
-	for _, a := range p.there {
-		replaced := slices.ContainsFunc(p.items, func(it *restoreItem) bool { return it.way == wayReplace && it.name == a.Collection })
-		if replaced && !slices.ContainsFunc(p.aliases, func(c aliasChange) bool { return c.alias == a.Alias }) {
-			p.aliases = append(p.aliases, aliasChange{a.Alias, a.Collection, a.Collection})
 		}
 	}
 }
@@ -276,9 +269,6 @@ func (x *Executor) Preview(ctx context.Context, req executors.RestoreRequest, fr
 	}
 	out.Notes = append(out.Notes, p.notes...)
 	for _, a := range p.aliases {
-		if a.from == a.to {
-			continue
-		}
 		text := fmt.Sprintf("alias %s will point to %s", a.alias, a.to)
 		if a.from != "" {
 			text += fmt.Sprintf(" (now: %s)", a.from)

@@ -138,17 +138,18 @@ func (p *restorePlan) replace(ctx context.Context, it *restoreItem) error {
 			break
 		}
 	}
-	if err == nil {
-		return errors.Join(old.forget(ctx), p.remove(ctx, []string{it.stage}))
+	if err != nil {
+		return errors.Join(err, old.bringBack(ctx))
 	}
-	return errors.Join(err, old.bringBack(ctx))
+	// Aliases went with the old collection. They are back at once, whatever becomes of the collections after this one.
+	return errors.Join(old.aliases(ctx), old.forget(ctx), p.remove(ctx, []string{it.stage}))
 }
 
 // switchAliases points aliases to what was restored, in one batch: readers see all of them move at once.
 func (p *restorePlan) switchAliases(ctx context.Context, res *executors.Result) error {
 	var actions []map[string]any
 	for _, a := range p.aliases {
-		if a.from != "" && a.from != a.to {
+		if a.from != "" {
 			actions = append(actions, map[string]any{"delete_alias": map[string]string{"alias_name": a.alias}})
 		}
 		actions = append(actions, createAlias(a.alias, a.to))
@@ -169,9 +170,7 @@ func (p *restorePlan) switchAliases(ctx context.Context, res *executors.Result) 
 		return fmt.Errorf("switch aliases (the collections are restored): %w", err)
 	}
 	for _, a := range p.aliases {
-		if a.from != a.to {
-			res.Problems = append(res.Problems, executors.Problem{Path: a.alias, Err: fmt.Errorf("the alias points to %s now", a.to)})
-		}
+		res.Problems = append(res.Problems, executors.Problem{Path: a.alias, Err: fmt.Errorf("the alias points to %s now", a.to)})
 	}
 	return nil
 }

@@ -158,6 +158,7 @@ func reborn(t testing.TB, s *qdranttest.Server, name string) {
 // tempDir makes the folder for temporary files one of the test's own, and demands that nothing is left in it.
 func tempDir(t *testing.T) {
 	t.Helper()
+	qdranttest.Shared(t) // it has a folder for temporary files that outlives this test
 	tmp := t.TempDir()
 	t.Setenv("TMPDIR", tmp)
 	t.Cleanup(func() {
@@ -236,7 +237,7 @@ type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
-var errBroken = errors.New("the store broke off")
+var errStoreBroke = errors.New("the store broke off")
 
 // Whatever goes wrong, and whenever: what was there before is there afterwards.
 func TestFailureLeavesTheOld(t *testing.T) {
@@ -275,8 +276,8 @@ func TestFailureLeavesTheOld(t *testing.T) {
 					{"while the second takes its place", 3*each + 1, false, true}, // the last: it changes the first
 				} {
 					ctx, cancel := context.WithCancel(t.Context())
-					want := errBroken
-					broken := &breaking{Supply: from, at: c.at, how: func() error { return errBroken }}
+					want := errStoreBroke
+					broken := &breaking{Supply: from, at: c.at, how: func() error { return errStoreBroke }}
 					if c.cancel {
 						want = context.Canceled
 						broken.how = func() error {

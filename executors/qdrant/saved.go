@@ -153,15 +153,23 @@ func (o *oldCollection) bringBack(ctx context.Context) error {
 	if err := m.make(ctx); err != nil {
 		return failed(err)
 	}
-	var actions []map[string]any
-	for _, a := range o.had {
-		actions = append(actions, createAlias(a.Alias, name))
-	}
-	if err := o.p.c.changeAliases(ctx, actions); err != nil {
-		return fmt.Errorf("the old collection was brought back, its aliases were not: %w", err)
+	if err := o.aliases(ctx); err != nil {
+		return err
 	}
 	o.p.log.Info("the old collection was brought back", "collection", name)
 	return o.forget(ctx)
+}
+
+// aliases points the aliases that the old collection had to the one that has its name now.
+func (o *oldCollection) aliases(ctx context.Context) error {
+	var actions []map[string]any
+	for _, a := range o.had {
+		actions = append(actions, createAlias(a.Alias, o.rec.Name))
+	}
+	if err := o.p.c.changeAliases(ctx, actions); err != nil {
+		return fmt.Errorf("collection %q is there, its aliases are not: %w", o.rec.Name, err)
+	}
+	return nil
 }
 
 // savedSupply gives safety snapshots out as a restore point gives archives. What the server keeps goes back in one motion,
