@@ -333,7 +333,7 @@ func urlOf(s *qdranttest.Server, key string) *policy.Secret {
 
 func TestRestoreElsewhere(t *testing.T) {
 	const key = "a-key-that-nobody-guesses"
-	source := qdranttest.Shared(t)
+	source := qdranttest.Start(t, qdrantserver.Options{}) // of the same kind as the other one: archives are the server's own
 	name := source.Name(t, "elsewhere")
 	source.Fill(t, name, rich(), 90, 0)
 	r := newRun(t, sourceOf(source, name), snapshots(policy.SnapshotAuto))

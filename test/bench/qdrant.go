@@ -89,7 +89,7 @@ func (b *byHand) restore(ctx context.Context) (measure, error) {
 
 // The stages of the comparison. What happens before one is done once for all contestants.
 var vectorStages = []string{
-	"full", "nothing changed", "1 % of the points changed", "the optimizer took these in", "the optimizer merged all segments", "restore",
+	"full", "nothing changed", "1 % of the points changed", "the optimizer took these in", "restore",
 }
 
 // restoring is the last stage.
@@ -249,12 +249,6 @@ func (q qdrantServer) before(ctx context.Context, stage int, points ragdata.Poin
 	case 3:
 		progress("optimizing")
 		if err := optimizers(map[string]any{"max_optimization_threads": "auto"}); err != nil {
-			return err
-		}
-		return q.settle(ctx, benchCollection)
-	case 4:
-		progress("merging segments")
-		if err := optimizers(map[string]any{"default_segment_number": 2}); err != nil {
 			return err
 		}
 		return q.settle(ctx, benchCollection)
