@@ -55,8 +55,10 @@ func TestBadLuckWhileReading(t *testing.T) {
 		{"creation lost, the snapshot appears later", snapshots(policy.SnapshotFile), qdrantserver.Options{}, []qdrantserver.Fault{{Method: "POST", Path: atCreate, Times: 1, DropAnswer: true, Late: 200 * time.Millisecond}}, "", ""},
 		{"creation lost after the work", snapshots(policy.SnapshotFile), qdrantserver.Options{}, []qdrantserver.Fault{{Method: "POST", Path: atCreate, Times: 1, DropAnswer: true}}, "", ""},
 		{
-			"disk full", snapshots(policy.SnapshotFile), qdrantserver.Options{},
-			[]qdrantserver.Fault{{Method: "POST", Path: atCreate, Status: 500, Body: `{"status":{"error":"Service internal error: No space left on device (os error 28)"},"time":0.1}`}}, "mode = \"stream\" } needs none", "",
+			"disk full", snapshots(policy.SnapshotFile),
+			qdrantserver.Options{},
+			[]qdrantserver.Fault{{Method: "POST", Path: atCreate, Status: 500, Body: `{"status":{"error":"Service internal error: No space left on device (os error 28)"},"time":0.1}`}},
+			"mode = \"stream\" } needs none", "",
 		},
 		{"too many requests", snapshots(policy.SnapshotStream), qdrantserver.Options{}, []qdrantserver.Fault{{Method: "POST", Path: "/points/count$", Times: 2, Status: 429, Body: `{"status":{"error":"Rate limit"}}`, Header: http.Header{"Retry-After": {"0"}}}}, "", ""},
 		{"facts refused for a while", snapshots(policy.SnapshotStream), qdrantserver.Options{}, []qdrantserver.Fault{{Method: "GET", Path: "/collections/", Times: 2, Status: 503, Body: "busy"}}, "", ""},

@@ -55,7 +55,7 @@ func flat(data []float32, indices []uint32, count uint32) *client.VectorOutput {
 // What is read, encoded, decoded and made ready to be written again is what was there.
 func TestPoints(t *testing.T) {
 	payload := map[string]*client.Value{"n": client.NewValueInt(math.MaxInt64), "f": client.NewValueDouble(2), "nothing": client.NewValueNull(), "list": client.NewValueList(&client.ListValue{})}
-	var points, want = []*client.RetrievedPoint{}, []*client.PointStruct{}
+	points, want := []*client.RetrievedPoint{}, []*client.PointStruct{}
 	for _, c := range []struct {
 		vectors *client.VectorsOutput
 		want    *client.Vectors
