@@ -296,7 +296,7 @@ func TestNodesThatGo(t *testing.T) {
 			if !strings.Contains(doubtful(res), c.told) {
 				t.Errorf("told %q, want %q", doubtful(res), c.told)
 			}
-			res, err = w.r.x.Verify(t.Context(), executors.VerifyRequest{Backup: w.r.backup}, w.r.store.Supply("p"))
+			_, err = w.r.x.Verify(t.Context(), executors.VerifyRequest{Backup: w.r.backup}, w.r.store.Supply("p"))
 			if err != nil {
 				t.Errorf("verify: %v", err)
 			}

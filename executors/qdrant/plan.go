@@ -125,9 +125,7 @@ func (p *restorePlan) decide(ctx context.Context) error {
 		p.items = append(p.items, it)
 	}
 	p.planAliases(names)
-	for _, gap := range p.c.gaps() {
-		p.notes = append(p.notes, gap)
-	}
+	p.notes = append(p.notes, p.c.gaps()...)
 	return nil
 }
 

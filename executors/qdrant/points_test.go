@@ -42,12 +42,15 @@ func multi(rows ...[]float32) *client.VectorOutput {
 
 // flat is a vector as servers before 1.16 tell it: its kind is in what else is set.
 func flat(data []float32, indices []uint32, count uint32) *client.VectorOutput {
-	v := &client.VectorOutput{Data: data} //nolint:staticcheck // old servers set nothing else
+	//lint:ignore SA1019 old servers set nothing else
+	v := &client.VectorOutput{Data: data}
 	if indices != nil {
-		v.Indices = &client.SparseIndices{Data: indices} //nolint:staticcheck // see above
+		//lint:ignore SA1019 the same
+		v.Indices = &client.SparseIndices{Data: indices}
 	}
 	if count > 0 {
-		v.VectorsCount = &count //nolint:staticcheck // see above
+		//lint:ignore SA1019 the same
+		v.VectorsCount = &count
 	}
 	return v
 }

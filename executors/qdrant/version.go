@@ -34,10 +34,6 @@ func (v version) less(o version) bool {
 	return v.major < o.major || v.major == o.major && (v.minor < o.minor || v.minor == o.minor && v.patch < o.patch)
 }
 
-func (v version) atLeast(major, minor, patch int) bool {
-	return !v.less(version{major: major, minor: minor, patch: patch})
-}
-
 // Versions that matter. Sources: Qdrant's release notes and pull requests by number.
 var (
 	// oldest has sparse-aware archives (#5198 and before); what is older is not read at all.
