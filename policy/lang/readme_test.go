@@ -14,11 +14,12 @@ func TestReadme(t *testing.T) {
 		t.Fatal(err)
 	}
 	blocks := regexp.MustCompile("(?s)```hcl\n(.*?)```").FindAllStringSubmatch(string(readme), -1)
-	if len(blocks) != 2 {
-		t.Fatalf("got %d policies, want main.hf.hcl and offsite.hf.hcl", len(blocks))
+	names := []string{"main.hf.hcl", "vectors.hf.hcl", "offsite.hf.hcl"}
+	if len(blocks) != len(names) {
+		t.Fatalf("got %d policies, want %v", len(blocks), names)
 	}
 	files := map[string]string{}
-	for i, name := range []string{"main.hf.hcl", "offsite.hf.hcl"} {
+	for i, name := range names {
 		text := blocks[i][1]
 		if formatted, _ := Format([]byte(text), name); string(formatted) != text {
 			t.Errorf("%s is not formatted:\n%s", name, formatted)
@@ -32,11 +33,13 @@ func TestReadme(t *testing.T) {
 		}
 		return statuses
 	}
-	if got := load(); got["fail"] != 2 || len(got) != 1 {
-		t.Errorf("without copies: got %v, want 2 failed assertions", got)
+	if got := load(); got["fail"] != 3 || len(got) != 1 {
+		t.Errorf("without copies: got %v, want 3 failed assertions", got)
 	}
-	files["main.hf.hcl"] = strings.ReplaceAll(files["main.hf.hcl"], "store     = store.primary\n", "store     = store.primary\n  copies = [store.offsite]\n")
-	if got := load(); got["pass"] != 2 || len(got) != 1 {
-		t.Errorf("with copies: got %v, want 2 that pass", got)
+	for name := range files {
+		files[name] = strings.ReplaceAll(files[name], "store     = store.primary\n", "store     = store.primary\n  copies = [store.offsite]\n")
+	}
+	if got := load(); got["pass"] != 3 || len(got) != 1 {
+		t.Errorf("with copies: got %v, want 3 that pass", got)
 	}
 }
