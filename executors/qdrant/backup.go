@@ -358,9 +358,25 @@ func (t *task) done() {
 	if err == nil {
 		err = t.sameConfig(ctx)
 	}
+	if err == nil {
+		err = t.sameName(ctx)
+	}
 	if err != nil {
 		t.fail(err)
 	}
+}
+
+// sameName finds that the collection was deleted meanwhile and its name became an alias, as people switch to another one: a
+// server answers for that one then, and what was read is some of each.
+func (t *task) sameName(ctx context.Context) error {
+	now, err := t.b.c.aliases(ctx)
+	if err != nil {
+		return err
+	}
+	if of := aliasOf(now, t.name); of != "" {
+		t.miss(fmt.Errorf("its name became an alias of %q while it was read, and what was read is of either: name the collections behind the alias (or a glob) in collections", of))
+	}
+	return nil
 }
 
 // sameConfig records the configuration of the end when it was changed meanwhile.

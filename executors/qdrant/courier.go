@@ -207,6 +207,7 @@ func (k *courier) file(ctx context.Context, n *node, p parcel, src io.Reader) er
 		dir = filepath.Join(dir, name)
 		if err := os.Mkdir(dir, 0o700); err == nil {
 			likeOwner(dir, info)
+			defer os.Remove(dir) //nolint:errcheck // the server may have put something into it
 		} else if !errors.Is(err, os.ErrExist) {
 			return unusable(err)
 		}
@@ -225,7 +226,11 @@ func (k *courier) file(ctx context.Context, n *node, p parcel, src io.Reader) er
 	if err = errors.Join(err, f.Close()); err != nil {
 		return err
 	}
-	return k.recover(ctx, n, p, name, "")
+	err = k.recover(ctx, n, p, name, "")
+	if isGone(err) {
+		return unusable(fmt.Errorf("the server does not see the file in %s, which snapshots_path says is its storage.snapshots_path: %w", k.c.shared, err))
+	}
+	return err
 }
 
 // likeOwner gives a path to the owner of the folder; it fails when that is somebody else and this account may not.

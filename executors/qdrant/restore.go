@@ -159,7 +159,7 @@ func (p *restorePlan) switchAliases(ctx context.Context, res *executors.Result) 
 	}
 	now, err := p.c.aliases(ctx)
 	if err != nil {
-		return fmt.Errorf("switch aliases (the collections are restored): %w", err)
+		return fmt.Errorf("point aliases %s to what was restored (the collections are restored; point them by hand): %w", p.aliasNames(), err)
 	}
 	// Deleting one that is gone would fail the batch half-way.
 	actions = slices.DeleteFunc(actions, func(a map[string]any) bool {
@@ -167,12 +167,21 @@ func (p *restorePlan) switchAliases(ctx context.Context, res *executors.Result) 
 		return ok && aliasOf(now, d["alias_name"]) == ""
 	})
 	if err := p.c.changeAliases(ctx, actions); err != nil {
-		return fmt.Errorf("switch aliases (the collections are restored): %w", err)
+		return fmt.Errorf("point aliases %s to what was restored (the collections are restored; point them by hand): %w", p.aliasNames(), err)
 	}
 	for _, a := range p.aliases {
 		res.Problems = append(res.Problems, executors.Problem{Path: a.alias, Err: fmt.Errorf("the alias points to %s now", a.to)})
 	}
 	return nil
+}
+
+// aliasNames are the aliases that are to be switched, for people.
+func (p *restorePlan) aliasNames() string {
+	var out []string
+	for _, a := range p.aliases {
+		out = append(out, a.alias)
+	}
+	return listSome(out, 10)
 }
 
 func createAlias(name, collection string) map[string]any {

@@ -465,7 +465,8 @@ func TestVia(t *testing.T) {
 		{"file", "file", "", qdrantserver.Options{}, "own", "recover recover", ""},
 		{"file when at hand", "auto", "", qdrantserver.Options{}, "own", "recover recover", ""},
 		{"auto, the folder is not there", "auto", "", qdrantserver.Options{NoURLRecovery: true}, "/nowhere/at/all", "recover upload upload", ""},
-		{"auto, the folder is another's", "auto", "", qdrantserver.Options{NoURLRecovery: true}, "foreign", "", "hand shard 0 of"},
+		{"auto, the folder is another's", "auto", "", qdrantserver.Options{NoURLRecovery: true}, "foreign", "recover recover upload upload", ""},
+		{"file, another's folder", "file", "", qdrantserver.Options{}, "foreign", "", "which snapshots_path says is its storage.snapshots_path"},
 		{"auto, URLs are switched off", "auto", "", qdrantserver.Options{NoURLRecovery: true}, "", "recover upload upload", ""},
 		{"auto, an old server", "auto", "", qdrantserver.Options{Version: "1.16.3"}, "", "upload upload", ""},
 		{"auto over TLS", "auto", "", qdrantserver.Options{TLS: true}, "", "upload upload", ""},
@@ -479,12 +480,12 @@ func TestVia(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			s := qdranttest.Start(t, c.server)
 			s.Fill(t, "docs", map[string]any{"vectors": map[string]any{"size": 4, "distance": "Dot"}, "shard_number": 2}, 50, 0)
-			src := sourceOf(s, "docs")
+			src, foreign := sourceOf(s, "docs"), t.TempDir()
 			switch c.path {
 			case "own":
 				src.Qdrant.SnapshotsPath = s.Own.SnapshotsPath(0)
 			case "foreign":
-				src.Qdrant.SnapshotsPath = t.TempDir()
+				src.Qdrant.SnapshotsPath = foreign
 			default:
 				src.Qdrant.SnapshotsPath = c.path
 			}
@@ -512,6 +513,9 @@ func TestVia(t *testing.T) {
 			noLeftovers(t, s, collectionsAt(t, s, "")...)
 			if d := cmp.Diff(pick(c.err, "", []string{"copy", "docs"}, []string{"docs"}), collectionsAt(t, s, "")); d != "" {
 				t.Errorf("collections (-want +got):\n%s", d)
+			}
+			if left, err := os.ReadDir(foreign); err != nil || len(left) > 0 {
+				t.Errorf("%v is left in another's folder (%v)", left, err)
 			}
 		})
 	}

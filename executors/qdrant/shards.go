@@ -154,6 +154,11 @@ func (r *reader) from(n *node) (*shardReader, error) {
 		}
 	} else {
 		file, err := b.x.createSnapshot(b.ctx, n, r.t.name, r.shard.id)
+		var lost *lostSnapshot
+		if errors.As(err, &lost) {
+			b.problem(r.record.Path, false, lost) // the next try may work, and would hide what is left
+			b.log.Warn("a snapshot may be left on the server", "collection", r.t.name, "shard", r.shard.id, "err", b.c.hide(lost))
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -52,17 +52,29 @@ func (x *Executor) createSnapshot(ctx context.Context, n *node, collection strin
 	case ctx.Err() != nil:
 		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), x.margins.cleanup/4)
 		defer cancel()
-		if found, ferr := x.appears(late, n, collection, id, before); ferr == nil {
-			err = errors.Join(err, x.deleteSnapshot(late, n, collection, id, found.Name))
+		found, ferr := x.appears(late, n, collection, id, before)
+		if ferr == nil {
+			ferr = x.deleteSnapshot(late, n, collection, id, found.Name)
+		} else if !isGone(ferr) {
+			ferr = fmt.Errorf("the snapshot of shard %d of %q that %s was asked for may appear there later, delete it then: %w", id, collection, n.url, ferr)
+		}
+		if ferr != nil && !isGone(ferr) {
+			err = &lostSnapshot{errors.Join(err, ferr)}
 		}
 		return snapshotFile{}, err
 	case errors.As(err, &said) && said.Status != http.StatusRequestTimeout && said.Status != http.StatusGatewayTimeout && said.Status != http.StatusBadGateway, isRefused(err):
 		return snapshotFile{}, err
 	}
-	wait, cancel := context.WithTimeoutCause(ctx, x.o.Adopt, fmt.Errorf("the request for a snapshot was lost (%w), and none appeared within %s", err, x.o.Adopt))
+	wait, cancel := context.WithTimeoutCause(ctx, x.o.Adopt, &lostSnapshot{fmt.Errorf("the request for a snapshot of shard %d of %q was lost (%w), and none appeared on %s within %s: delete it there if it appears later", id, collection, err, n.url, x.o.Adopt)})
 	defer cancel()
 	return x.appears(wait, n, collection, id, before)
 }
+
+// lostSnapshot says that a file may be left on the server, or appear there, which nobody can tell to be ours.
+type lostSnapshot struct{ error }
+
+// Unwrap gives the cause.
+func (l *lostSnapshot) Unwrap() error { return l.error }
 
 // appears waits for the one snapshot that was not there before.
 func (x *Executor) appears(ctx context.Context, n *node, collection string, id uint32, before []snapshotFile) (snapshotFile, error) {
@@ -81,8 +93,8 @@ func (x *Executor) appears(ctx context.Context, n *node, collection string, id u
 		case len(fresh) == 1:
 			return fresh[0], nil
 		case len(fresh) > 1:
-			return snapshotFile{}, fmt.Errorf("the request for a snapshot was lost, and %d appeared: it cannot be told which is ours. Whoever made the others should delete what is left of %s",
-				len(fresh), fileNames(fresh))
+			return snapshotFile{}, &lostSnapshot{fmt.Errorf("the request for a snapshot of shard %d of %q was lost, and %d appeared: it cannot be told which is ours. Whoever made the others should delete what is left of %s on %s",
+				id, collection, len(fresh), fileNames(fresh), n.url)}
 		}
 		if err := sleep(ctx, x.o.Poll); err != nil {
 			return snapshotFile{}, err
