@@ -1,8 +1,6 @@
 package qdrant
 
 import (
-	"context"
-	"errors"
 	"net/http"
 	"os"
 	"slices"
@@ -436,20 +434,4 @@ func TestWaysOfArchives(t *testing.T) {
 			noLeftovers(t, s, name, name+"-back")
 		})
 	}
-}
-
-// TestCancelledCreation: the file that a server goes on to write for somebody who left is removed when it appears in time.
-func TestCancelledCreation(t *testing.T) {
-	s, name := small(t, qdrantserver.Options{})
-	r := newRun(t, sourceOf(s, name), snapshots(policy.SnapshotFile))
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	s.Own.Fault(-1, qdrantserver.Fault{Method: "POST", Path: atCreate, Times: 1, Delay: 100 * time.Millisecond, Before: cancel})
-	sink := r.store.Sink("p", r.faults)
-	_, err := r.x.Backup(ctx, executors.BackupRequest{Source: r.src, Backup: r.backup, Point: "p", Log: r.log()}, sink)
-	r.store.Commit(sink, executors.Result{})
-	if !errors.Is(err, context.Canceled) {
-		t.Errorf("got %v", err)
-	}
-	noLeftovers(t, s, name)
 }

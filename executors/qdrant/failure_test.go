@@ -196,36 +196,45 @@ func TestNotes(t *testing.T) {
 // the log.
 func TestSecretsStayHidden(t *testing.T) {
 	const key = "the-very-secret-key"
-	for _, path := range []string{"^/aliases$", "^/collections/docs", "/points/count$", atStream, atCreate, atDownload, atUpload, "/snapshots/recover$", "/qdrant.Points/"} {
-		for method, backup := range methods {
-			t.Run(method+" "+path, func(t *testing.T) {
-				s, name := small(t, qdrantserver.Options{APIKey: key})
-				r := newRun(t, sourceOf(s, name), backup)
-				from := r.make("good")
-				s.Own.Fault(-1, qdrantserver.Fault{Path: path, Status: 500, GRPCCode: codes.Internal, Body: "you sent api-key: " + key})
-				var log syncBuffer
-				logger := slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-				sink := r.store.Sink("p", r.faults)
-				res, err := r.x.Backup(t.Context(), executors.BackupRequest{Source: r.src, Backup: backup, Point: "p", Log: logger}, sink)
-				r.store.Commit(sink, res)
-				text := []string{missing(res), doubtful(res)}
-				for _, it := range sink.Items() {
-					text = append(text, string(it.Data))
+	for _, c := range []struct{ method, path string }{
+		{"stream", "^/aliases$"},
+		{"stream", "^/collections/docs"},
+		{"stream", "/points/count$"},
+		{"stream", atStream},
+		{"stream", atUpload},
+		{"stream", "/snapshots/recover$"},
+		{"snapshot", atCreate},
+		{"snapshot", atDownload},
+		{"export", "/qdrant.Points/"},
+	} {
+		t.Run(c.method+" "+c.path, func(t *testing.T) {
+			backup := methods[c.method]
+			s, name := small(t, qdrantserver.Options{APIKey: key})
+			r := newRun(t, sourceOf(s, name), backup)
+			from := r.make("good")
+			s.Own.Fault(-1, qdrantserver.Fault{Path: c.path, Status: 500, GRPCCode: codes.Internal, Body: "you sent api-key: " + key})
+			var log syncBuffer
+			logger := slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+			sink := r.store.Sink("p", r.faults)
+			res, err := r.x.Backup(t.Context(), executors.BackupRequest{Source: r.src, Backup: backup, Point: "p", Log: logger}, sink)
+			r.store.Commit(sink, res)
+			text := []string{missing(res), doubtful(res)}
+			for _, it := range sink.Items() {
+				text = append(text, string(it.Data))
+			}
+			if err != nil {
+				text = append(text, err.Error())
+			}
+			_, err = r.x.Restore(t.Context(), executors.RestoreRequest{Source: r.src, Backup: backup, Target: executors.Target{Root: name + "-back"}, Log: logger}, from)
+			if err != nil {
+				text = append(text, err.Error())
+			}
+			for _, one := range append(text, log.String()) {
+				if strings.Contains(one, key) {
+					t.Errorf("the key is in:\n%.600s", one)
 				}
-				if err != nil {
-					text = append(text, err.Error())
-				}
-				_, err = r.x.Restore(t.Context(), executors.RestoreRequest{Source: r.src, Backup: backup, Target: executors.Target{Root: name + "-back"}, Log: logger}, from)
-				if err != nil {
-					text = append(text, err.Error())
-				}
-				for _, one := range append(text, log.String()) {
-					if strings.Contains(one, key) {
-						t.Errorf("the key is in:\n%.600s", one)
-					}
-				}
-			})
-		}
+			}
+		})
 	}
 }
 
@@ -360,22 +369,38 @@ func TestRestoreSaysWhatIsLeft(t *testing.T) {
 	}
 }
 
-// TestCancelledTooSoon: a server that goes on for longer than anybody waits leaves a file, and the log says so.
-func TestCancelledTooSoon(t *testing.T) {
-	s, name := small(t, qdrantserver.Options{})
-	r := newRun(t, sourceOf(s, name), snapshots(policy.SnapshotFile))
-	r.x.margins.cleanup = 400 * time.Millisecond
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	s.Own.Fault(-1, qdrantserver.Fault{Method: "POST", Path: atCreate, DropAnswer: true, Late: time.Hour, Before: cancel})
-	var log syncBuffer
-	sink := r.store.Sink("p", r.faults)
-	_, err := r.x.Backup(ctx, executors.BackupRequest{Source: r.src, Backup: r.backup, Point: "p", Log: slog.New(slog.NewTextHandler(&log, nil))}, sink)
-	r.store.Commit(sink, executors.Result{})
-	if !errors.Is(err, context.Canceled) {
-		t.Errorf("got %v", err)
+// TestServerGoesOnAfterCancel: the file that a server writes for somebody who left is deleted when it appears; when the server
+// takes longer than anybody waits, the log says what may be left.
+func TestServerGoesOnAfterCancel(t *testing.T) {
+	for _, c := range []struct {
+		late, cleanup time.Duration
+		want          []string
+	}{
+		{100 * time.Millisecond, quick().margins.cleanup, nil},
+		{time.Hour, 400 * time.Millisecond, []string{"a snapshot may be left on the server", "may appear there later, delete it then"}},
+	} {
+		s, name := small(t, qdrantserver.Options{})
+		r := newRun(t, sourceOf(s, name), snapshots(policy.SnapshotFile))
+		r.x.margins.cleanup = c.cleanup
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		s.Own.Fault(-1, qdrantserver.Fault{Method: "POST", Path: atCreate, DropAnswer: true, Late: c.late, Before: cancel})
+		var log syncBuffer
+		sink := r.store.Sink("p", r.faults)
+		_, err := r.x.Backup(ctx, executors.BackupRequest{Source: r.src, Backup: r.backup, Point: "p", Log: slog.New(slog.NewTextHandler(&log, nil))}, sink)
+		r.store.Commit(sink, executors.Result{})
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v", err)
+		}
+		hears(t, "the log", log.String(), c.want...)
+		if c.want == nil {
+			deleted := func(q string) bool { return strings.HasPrefix(q, "DELETE ") && strings.Contains(q, "/snapshots/") }
+			if !slices.ContainsFunc(s.Own.Requests(), deleted) || strings.Contains(log.String(), "may be left") {
+				t.Errorf("nothing was deleted: %q\n%s", s.Own.Requests(), log.String())
+			}
+		}
+		noLeftovers(t, s, name)
 	}
-	hears(t, "the log", log.String(), "a snapshot may be left on the server", "may appear there later, delete it then")
 }
 
 // TestServerCannotFetch: what stands between the server and this host is told with what to do about it.
