@@ -298,7 +298,7 @@ func (t *task) first() {
 		n, err := t.b.c.count(ctx, t.name, nil, t.filter())
 		if err == nil {
 			t.record.Before = n
-			t.record.Samples, err = t.b.x.takeSamples(ctx, t.b.c, t.name, t.fields(), t.config.pageSize(0))
+			t.record.Samples, err = t.b.x.takeSamples(ctx, t.b.c, t.name, t.filter(), t.fields(), t.config.pageSize(0))
 		}
 		if err != nil {
 			t.fail(err)

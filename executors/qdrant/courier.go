@@ -284,16 +284,18 @@ func (k *courier) url(ctx context.Context, n *node, p parcel, src io.Reader) err
 func (k *courier) listen(ctx context.Context, n *node) (host string, l net.Listener, err error) {
 	var config net.ListenConfig
 	if k.serve != "" {
-		_, port, err := net.SplitHostPort(k.serve)
+		host, port, err := net.SplitHostPort(k.serve)
 		if err != nil {
 			return "", nil, err
 		}
-		l, err = config.Listen(ctx, "tcp", net.JoinHostPort("", port))
-		if err != nil {
-			return "", nil, err
+		// On that address alone; on all of this host's only where it is no own one, such as a router's.
+		if l, err = config.Listen(ctx, "tcp", k.serve); err != nil && !errors.Is(err, syscall.EADDRINUSE) {
+			l, err = config.Listen(ctx, "tcp", net.JoinHostPort("", port))
 		}
-		host, _, _ := net.SplitHostPort(k.serve) // checked before
-		_, port, _ = net.SplitHostPort(l.Addr().String())
+		if err != nil {
+			return "", nil, fmt.Errorf("listen at %s (-serve names another address, -via=upload goes without): %w", k.serve, err)
+		}
+		_, port, _ = net.SplitHostPort(l.Addr().String()) // an address of a listener has a port
 		return net.JoinHostPort(host, port), l, nil
 	}
 	u, err := url.Parse(n.url)

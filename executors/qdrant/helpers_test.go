@@ -155,7 +155,7 @@ func noLeftovers(t testing.TB, s *qdranttest.Server, collections ...string) {
 				t.Fatal(err)
 			}
 			for _, s := range l.shards {
-				if !slices.ContainsFunc(s.replicas, func(r replica) bool { return r.peer == n.peer }) {
+				if !slices.ContainsFunc(s.replicas, func(r replica) bool { return c.byPeer(r.peer) == n }) {
 					continue
 				}
 				files, err := n.listSnapshots(t.Context(), name, s.id)

@@ -54,6 +54,9 @@ type restoreItem struct {
 	name  string // on the target
 	way   way
 	stage string // name it is made under first; empty when that is its own
+	there bool   // a collection of that name exists
+
+	selected uint64 // points that a filter chose and that were written
 }
 
 // aliasChange points an alias somewhere. from is where it pointed before, empty for a new one.
@@ -98,10 +101,19 @@ func (p *restorePlan) decide(ctx context.Context) error {
 		if !json.Valid([]byte(text)) {
 			return errors.New("the filter is not valid JSON; it reads like {\"must\": [{\"key\": \"tenant\", \"match\": {\"value\": \"acme\"}}]}")
 		}
+		if p.req.Options[optionAliases] == "true" {
+			return errors.New("a filter brings back some of the points: aliases are not switched to them. Leave -aliases away, and switch them when the collection is what it should be")
+		}
 		p.filter = json.RawMessage(text)
 	}
 	if err := p.gate(); err != nil {
 		return err
+	}
+	if p.filter != nil {
+		// A server reads a request before it looks for the collection: one that does not exist tells whether it knows the filter.
+		if _, err := p.c.count(ctx, p.stageName(0), nil, p.filter); err != nil && !isGone(err) {
+			return fmt.Errorf("the server does not take the filter: %w", err)
+		}
 	}
 	var err error
 	if p.courier, err = newCourier(p.x, p.c, p.req); err != nil {
@@ -121,6 +133,11 @@ func (p *restorePlan) decide(ctx context.Context) error {
 		}
 		if slices.ContainsFunc(p.items, func(o *restoreItem) bool { return o.name == it.name }) {
 			return fmt.Errorf("more than one collection would be restored as %q: put a * into the target's name, which stands for the collection's own, or select one collection with -only", it.name)
+		}
+		if it.way == wayMerge && slices.Contains(names, it.name) {
+			if err := p.takes(ctx, it); err != nil {
+				return fmt.Errorf("the selected points do not fit into the collection %q: %w. Restore them under another name", it.name, err)
+			}
 		}
 		p.items = append(p.items, it)
 	}
@@ -166,6 +183,7 @@ func (p *restorePlan) item(rec *collectionRecord, names []string) (*restoreItem,
 		return nil, err
 	}
 	exists := slices.Contains(names, it.name)
+	it.there = exists
 	switch {
 	case exists && !p.req.Replace && p.filter != nil:
 		return nil, fmt.Errorf("%w: collection %q; with -replace the selected points are written into it (points of the same ids are replaced, all others stay), or restore under another name", executors.ErrTargetExists, it.name)
@@ -174,17 +192,51 @@ func (p *restorePlan) item(rec *collectionRecord, names []string) (*restoreItem,
 	case p.filter != nil:
 		it.way = wayMerge
 		it.stage = p.stageName(len(p.items))
-		p.notes = append(p.notes, fmt.Sprintf("%s is restored under the name %s first, from which the selected points are copied", rec.Name, it.stage))
+		p.notes = append(p.notes, fmt.Sprintf("%s is restored under a name that begins with %s first, from which the selected points are copied", rec.Name, stagePrefix))
 		if !exists {
 			p.notes = append(p.notes, it.name+" does not exist and is made with the recorded configuration")
 		}
 	case exists:
 		it.way = wayReplace
 		it.stage = p.stageName(len(p.items))
-		p.notes = append(p.notes, fmt.Sprintf("%s is restored under the name %s first and compared; then the old %s is kept as snapshots %s until the new one is in its place. The server needs room for about three times %s meanwhile, and %s is away while it is put in place",
-			rec.Name, it.stage, it.name, p.keptAt(), listBytes(rec.bytes()), it.name))
+		p.notes = append(p.notes, fmt.Sprintf("%s is restored under a name that begins with %s first and compared; then the old %s is kept as snapshots %s until the new one is in its place. The server needs room for about three times %s meanwhile, and %s is away while it is put in place",
+			rec.Name, stagePrefix, it.name, p.keptAt(), listBytes(rec.bytes()), it.name))
 	}
 	return it, nil
+}
+
+// takes finds that a collection which is there can hold the points of a recorded one.
+func (p *restorePlan) takes(ctx context.Context, it *restoreItem) error {
+	i, err := p.c.info(ctx, it.name)
+	if err != nil {
+		return err
+	}
+	now, err := i.parsed()
+	if err != nil {
+		return err
+	}
+	var then config
+	if err := json.Unmarshal(it.rec.Config, &then); err != nil {
+		return fmt.Errorf("decode the recorded configuration: %w", err)
+	}
+	have, want := now.vectors(), then.vectors()
+	for _, name := range sortedKeys(want) {
+		switch size, ok := have[name]; {
+		case !ok:
+			return fmt.Errorf("it has no vector %q", name)
+		case size != want[name]:
+			return fmt.Errorf("its vector %q has %d numbers, in the restore point it has %d", name, size, want[name])
+		}
+	}
+	for _, name := range sortedKeys(then.Params.SparseVectors) {
+		if _, ok := now.Params.SparseVectors[name]; !ok {
+			return fmt.Errorf("it has no sparse vector %q", name)
+		}
+	}
+	if now.Params.ShardingMethod == "custom" && then.Params.ShardingMethod != "custom" {
+		return errors.New("it has shard keys, and the restore point has none")
+	}
+	return nil
 }
 
 // keptAt tells where safety snapshots of what is replaced are.
@@ -255,10 +307,10 @@ func (x *Executor) Preview(ctx context.Context, req executors.RestoreRequest, fr
 	for _, it := range p.items {
 		out.Items++
 		out.Bytes += it.rec.bytes()
-		switch it.way {
-		case wayCreate:
+		switch {
+		case it.way == wayCreate || !it.there:
 			out.Creates = append(out.Creates, it.name)
-		case wayReplace:
+		case it.way == wayReplace:
 			out.Replaces = append(out.Replaces, it.name)
 		default:
 			out.Replaces = append(out.Replaces, "points of "+it.name)
@@ -278,8 +330,16 @@ func (x *Executor) Preview(ctx context.Context, req executors.RestoreRequest, fr
 
 func (it *restoreItem) describe() string {
 	what := fmt.Sprintf("%s: %d points", it.rec.Name, it.rec.After)
-	if it.rec.Export != nil {
+	if e := it.rec.Export; e != nil {
 		what += ", as points"
+		for _, less := range []struct {
+			is   bool
+			what string
+		}{{!e.Vectors, "WITHOUT VECTORS"}, {!e.Payload, "WITHOUT PAYLOADS"}, {e.Filter != nil, "ONLY those that the backup's filter selected"}} {
+			if less.is {
+				what += ", " + less.what
+			}
+		}
 	} else {
 		what += fmt.Sprintf(", shards: %d", len(it.rec.Shards))
 	}

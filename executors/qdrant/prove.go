@@ -173,9 +173,6 @@ func (m *maker) proveSamples(ctx context.Context) error {
 	for _, s := range samples {
 		r, ok := found[string(s.Key)+" "+string(s.ID)]
 		if !ok {
-			if m.rec.Export != nil && m.rec.Export.Filter != nil {
-				continue // the filter may leave it out
-			}
 			return fmt.Errorf("point %s is missing", s.ID)
 		}
 		now, err := r.sample(m.kept())

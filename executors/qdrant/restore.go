@@ -91,7 +91,7 @@ func (x *Executor) dropCollection(ctx context.Context, c *cluster, name string) 
 }
 
 // swapAll puts what was staged in its place.
-func (p *restorePlan) swapAll(ctx context.Context, _ *executors.Result) error {
+func (p *restorePlan) swapAll(ctx context.Context, res *executors.Result) error {
 	for i, it := range p.items {
 		if it.stage == "" {
 			continue
@@ -115,6 +115,9 @@ func (p *restorePlan) swapAll(ctx context.Context, _ *executors.Result) error {
 				err = fmt.Errorf("%w (already in place: %s)", err, strings.Join(done, ", "))
 			}
 			return errors.Join(err, p.remove(ctx, stages))
+		}
+		if it.way == wayMerge {
+			res.Problems = append(res.Problems, executors.Problem{Path: it.name, Err: fmt.Errorf("the filter selected %d points of about %d; they are written", it.selected, it.rec.After)})
 		}
 	}
 	return nil
@@ -207,7 +210,11 @@ func (p *restorePlan) merge(ctx context.Context, it *restoreItem) error {
 		if err != nil {
 			return fmt.Errorf("take a safety snapshot (nothing was changed): %w", err)
 		}
-		if err := p.copySelected(ctx, it); err != nil {
+		err = p.copySelected(ctx, it)
+		if err != nil && it.selected == 0 {
+			return errors.Join(fmt.Errorf("%w (nothing was changed)", err), old.forget(ctx))
+		}
+		if err != nil {
 			return fmt.Errorf("%w; some points may be written already, writing them again does no harm. Safety snapshots from before are kept on the server: %s", err, old.where())
 		}
 		return errors.Join(old.forget(ctx), p.remove(ctx, []string{it.stage}))
@@ -232,7 +239,7 @@ func (p *restorePlan) merge(ctx context.Context, it *restoreItem) error {
 	return p.remove(ctx, []string{it.stage})
 }
 
-// copySelected writes the points of the stage that the filter selects, and counts them afterwards.
+// copySelected writes the points of the stage that the filter selects, and counts them in it.selected, also when it fails.
 func (p *restorePlan) copySelected(ctx context.Context, it *restoreItem) error {
 	l, err := p.c.layout(ctx, it.stage)
 	if err != nil {
@@ -248,7 +255,6 @@ func (p *restorePlan) copySelected(ctx context.Context, it *restoreItem) error {
 	}
 	d := newDialer(p.c)
 	defer d.close()
-	var total uint64
 	for _, key := range l.keysOf() {
 		read := &pages{d: d, tries: p.x.margins.tries + 1, collection: it.stage, key: key, filter: p.filter, parts: fields{payload: true, vectors: true}, size: into.pageSize(0)}
 		w := p.x.writePoints(ctx, d, it.name, into.pageSize(0), nil)
@@ -267,10 +273,10 @@ func (p *restorePlan) copySelected(ctx context.Context, it *restoreItem) error {
 				if err := w.add(one); err != nil {
 					return errors.Join(err, w.wait())
 				}
-				total++
+				it.selected++
 			}
 		}
 	}
-	p.log.Info("selected points are restored", "collection", it.name, "points", total)
+	p.log.Info("selected points are restored", "collection", it.name, "points", it.selected)
 	return nil
 }

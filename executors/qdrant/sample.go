@@ -29,10 +29,10 @@ func (r *record) key() json.RawMessage {
 }
 
 // takeSamples picks points of a collection: the first ones, and some at random where the server can choose so. Payload and
-// vectors are asked for as parts says, at most most of them at once.
-func (x *Executor) takeSamples(ctx context.Context, c *cluster, collection string, parts fields, most int) ([]sample, error) {
+// vectors are asked for as parts says, at most most of them at once. Only those are picked that the filter selects; nil is all.
+func (x *Executor) takeSamples(ctx context.Context, c *cluster, collection string, filter json.RawMessage, parts fields, most int) ([]sample, error) {
 	half := min(x.margins.samples/2, most)
-	first, err := c.scroll(ctx, collection, half, parts)
+	first, err := c.scroll(ctx, collection, filter, half, parts)
 	if err != nil {
 		return nil, err
 	}
@@ -40,6 +40,9 @@ func (x *Executor) takeSamples(ctx context.Context, c *cluster, collection strin
 		Points []record `json:"points"`
 	}
 	body := parts.ask(map[string]any{"query": map[string]string{"sample": "random"}, "limit": half})
+	if filter != nil {
+		body["filter"] = filter
+	}
 	if err := c.ask(ctx, http.MethodPost, path("collections", collection, "points", "query"), body, &random); err != nil {
 		random.Points = nil // servers before 1.11, and strict modes: the first ones must do
 	}
@@ -67,12 +70,16 @@ func (f fields) ask(body map[string]any) map[string]any {
 	return body
 }
 
-// scroll returns the first points.
-func (c *cluster) scroll(ctx context.Context, collection string, limit int, parts fields) ([]record, error) {
+// scroll returns the first points that the filter selects; nil is all.
+func (c *cluster) scroll(ctx context.Context, collection string, filter json.RawMessage, limit int, parts fields) ([]record, error) {
 	var out struct {
 		Points []record `json:"points"`
 	}
-	err := c.ask(ctx, http.MethodPost, path("collections", collection, "points", "scroll"), parts.ask(map[string]any{"limit": limit}), &out)
+	body := parts.ask(map[string]any{"limit": limit})
+	if filter != nil {
+		body["filter"] = filter
+	}
+	err := c.ask(ctx, http.MethodPost, path("collections", collection, "points", "scroll"), body, &out)
 	return out.Points, err
 }
 

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"encoding/json"
+	"flag"
 	"fmt"
 	"net"
 	"net/url"
@@ -27,11 +28,25 @@ func restoreOptions(f *flags) []restoreOption {
 		{"globals", policy.KindPostgres, "globals", "false", value(f.Bool("globals", false, "postgres: create the roles that are missing first"))},
 		{"no-owner", policy.KindPostgres, "no_owner", "false", value(f.Bool("no-owner", false, "postgres: leave owners and grants away"))},
 		{"jobs", policy.KindPostgres, "jobs", "0", value(f.Int("jobs", 0, "postgres: parallel jobs; 0 chooses"))},
-		{"filter", policy.KindQdrant, "filter", "", value(f.string("filter", "JSON", "", "qdrant: bring back only the points that this filter selects"))},
+		{"filter", policy.KindQdrant, "filter", "", given(f, "filter", f.string("filter", "JSON", "", "qdrant: bring back only the points that this filter selects"))},
 		{"aliases", policy.KindQdrant, "aliases", "false", value(f.Bool("aliases", false, "qdrant: point the aliases of the restore point to what is restored, those that exist too"))},
 		{"any-version", policy.KindQdrant, "any_version", "false", value(f.Bool("any-version", false, "qdrant: try snapshots of a version that is not said to fit the server's; what comes back is compared with what was recorded"))},
 		{"via", policy.KindQdrant, "via", "auto", value(f.choice("via", "auto", "qdrant: how archives reach the server", "auto", "upload", "url", "file"))},
 		{"serve", policy.KindQdrant, "serve", "", value(f.string("serve", "HOST:PORT", "", "qdrant: address at which the server fetches archives from this host"))},
+	}
+}
+
+// given is the value of a flag, and a blank when it was given empty, as by a variable of the shell that is not set: that is
+// not the same as not to be given.
+func given(f *flags, name string, v *string) func() string {
+	return func() string {
+		text := *v
+		f.Visit(func(fl *flag.Flag) {
+			if fl.Name == name && text == "" {
+				text = " "
+			}
+		})
+		return text
 	}
 }
 
