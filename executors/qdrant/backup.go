@@ -1,6 +1,7 @@
 package qdrant
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -207,7 +208,7 @@ func (b *backup) look() error {
 			b.problem(dirOf(pattern), true, fmt.Errorf("there is no collection %q", pattern))
 		}
 	}
-	if !matched && len(names) > 0 && len(src.Collections) > 0 {
+	if !matched && len(src.Collections) > 0 {
 		return fmt.Errorf("collections = [%s] matches none of the server's collections: %s", strings.Join(src.Collections, ", "), listSome(names, 10))
 	}
 	return nil
@@ -385,7 +386,16 @@ func (t *task) sameConfig(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if string(now.Config) != string(t.info.Config) {
+	// Servers tell the fields of metadata in another order each time.
+	was, err := canonical(t.info.Config, exactDigits)
+	if err != nil {
+		return err
+	}
+	is, err := canonical(now.Config, exactDigits)
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(was, is) {
 		t.record.Config = now.Config
 		t.b.problem(dirOf(t.name), false, errors.New("its configuration was changed while it was read; that of the end is recorded"))
 	}

@@ -189,8 +189,9 @@ func (c *cluster) greet(ctx context.Context, n *node) error {
 			if c.peers == nil {
 				c.peers = map[uint64]string{}
 			}
-			if n, err := strconv.ParseUint(id, 10, 64); err == nil {
-				c.peers[n] = p.URI
+			if peer, err := strconv.ParseUint(id, 10, 64); err == nil {
+				c.peers[peer] = p.URI
+				n.members = append(n.members, peer)
 			}
 		}
 	}
@@ -227,6 +228,11 @@ func (n *node) hello(ctx context.Context, out any) error {
 	return decodeBody(resp.Body, out)
 }
 
+// knows tells whether another node is a member of this one's cluster. A token that may not ask for the members knows all.
+func (n *node) knows(other *node) bool {
+	return len(n.members) == 0 || slices.Contains(n.members, other.peer)
+}
+
 // consistent refuses nodes that do not belong together.
 func (c *cluster) consistent() error {
 	seen := map[uint64]*node{}
@@ -236,17 +242,12 @@ func (c *cluster) consistent() error {
 			return fmt.Errorf("%s and %s reach the same node (peer %d), as through a load balancer: snapshots are kept by each node, so give each node's own URL", other.url, n.url, n.peer)
 		case n.peer == 0 && len(c.nodes) > 1:
 			return fmt.Errorf("%s is no member of a cluster, but %d URLs are given: give each server a source of its own", n.url, len(c.nodes))
-		case len(c.peers) > 0 && !hasKey(c.peers, n.peer):
+		case !c.nodes[0].knows(n) && !n.knows(c.nodes[0]):
 			return fmt.Errorf("%s (peer %d) is not a member of the others' cluster: give each cluster a source of its own", n.url, n.peer)
 		}
 		seen[n.peer] = n
 	}
 	return nil
-}
-
-func hasKey[K comparable, V any](m map[K]V, key K) bool {
-	_, ok := m[key]
-	return ok
 }
 
 func (c *cluster) close() { c.nodes[0].http.CloseIdleConnections() }

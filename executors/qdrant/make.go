@@ -26,6 +26,7 @@ type maker struct {
 	bytes   int64
 	cfg     config
 	made    bool // the collection is there, or may be
+	live    bool // it has the name that applications use, and they write to it: its content was proven elsewhere
 	lenient bool // leave strict mode away: points are selected from it by a filter
 }
 
@@ -77,10 +78,13 @@ func (m *maker) create(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	err = m.c.order(ctx, http.MethodPut, path("collections", m.name)+"?timeout=60", body, nil)
 	// What the server refused it did not make; what exists by now is somebody else's.
 	var said *statusError
-	m.made = err == nil || !errors.As(err, &said) || said.Status >= 500
+	m.made = err == nil || !isRefused(err) && (!errors.As(err, &said) || said.Status >= 500)
 	if err != nil {
 		return err
 	}

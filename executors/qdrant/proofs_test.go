@@ -174,7 +174,7 @@ func TestKilledRehearsals(t *testing.T) {
 	_ = dead.file.Close()         // as the kernel does when a process dies
 	leftovers := map[string]bool{ // by name: stays
 		drillPrefix + dead.token + "_0": false, drillPrefix + alive.token + "_0": true,
-		drillPrefix + "a0000_elsewhere_0": false, drillPrefix + strings.Split(alive.token, "_")[0] + "_elsewhere_0": true, drillPrefix + "by-hand": true,
+		drillPrefix + "a00000_elsewhere234_0": false, drillPrefix + strings.Split(alive.token, "_")[0] + "_elsewhere234_0": true, drillPrefix + "by-hand": true,
 	}
 	for left := range leftovers {
 		s.Fill(t, left, nil, 1, 4)

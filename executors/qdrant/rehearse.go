@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -195,6 +196,9 @@ func isTransport(err error) bool {
 	return errors.As(err, &sys) || errors.As(err, &net) || isGRPC(err) && passing(err)
 }
 
+// drillName is what the names of scratch collections look like: a time, a token, a number.
+var drillName = regexp.MustCompile(`^` + drillPrefix + `[0-9a-z]{6,7}_[0-9a-z]{12}_[0-9]+$`)
+
 // claim is a name on servers that is ours while its lock file is locked.
 type claim struct {
 	token string
@@ -228,10 +232,11 @@ func (c *claim) release() {
 // abandoned tells whether the maker of a scratch collection is gone: its lock file is here and not locked, or it is so old
 // that no rehearsal takes that long.
 func abandoned(dir, name string, now time.Time, age time.Duration) bool {
-	parts := strings.Split(strings.TrimPrefix(name, drillPrefix), "_")
-	if len(parts) != 3 {
-		return false // not made by this version; somebody must look
+	// A server says these names, and a file's name is made of them: nothing but what newClaim makes is believed.
+	if !drillName.MatchString(name) {
+		return false
 	}
+	parts := strings.Split(strings.TrimPrefix(name, drillPrefix), "_")
 	if dir == "" {
 		dir = os.TempDir()
 	}

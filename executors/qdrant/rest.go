@@ -18,9 +18,10 @@ import (
 
 // node is one server, reached at its own URL.
 type node struct {
-	url     string // without a slash at the end
-	grpc    string // host:port
-	peer    uint64 // 0 outside of clusters
+	url     string   // without a slash at the end
+	grpc    string   // host:port
+	peer    uint64   // 0 outside of clusters
+	members []uint64 // of its cluster, as it tells; none outside of clusters, and when it may not be asked
 	http    *http.Client
 	key     string
 	keyName string // as written in the policy, for errors

@@ -133,8 +133,23 @@ func (p *restorePlan) replace(ctx context.Context, it *restoreItem) error {
 		return fmt.Errorf("take a safety snapshot of the old one (nothing was changed): %w", err)
 	}
 	for try := 1; ; try++ {
-		if err = p.c.order(ctx, http.MethodDelete, path("collections", it.name)+"?timeout=60", nil, nil); err == nil || isGone(err) {
-			err = p.maker(it.rec, it.name).make(ctx)
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		} else {
+			err = p.c.order(ctx, http.MethodDelete, path("collections", it.name)+"?timeout=60", nil, nil)
+		}
+		if err != nil && !isGone(err) && try == 1 {
+			late, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.x.margins.cleanup)
+			_, ierr := p.c.info(late, it.name)
+			cancel()
+			if ierr == nil { // it was not deleted, and is what it was
+				return errors.Join(err, old.forget(ctx))
+			}
+		}
+		if err == nil || isGone(err) {
+			m := p.maker(it.rec, it.name)
+			m.live = true
+			err = m.make(ctx)
 		}
 		// Applications like to make a collection that they miss, the moment it is away.
 		if try == p.x.margins.tries || !hasStatus(err, http.StatusConflict) {
@@ -145,7 +160,12 @@ func (p *restorePlan) replace(ctx context.Context, it *restoreItem) error {
 		return errors.Join(err, old.bringBack(ctx))
 	}
 	// Aliases went with the old collection. They are back at once, whatever becomes of the collections after this one.
-	return errors.Join(old.aliases(ctx), old.forget(ctx), p.remove(ctx, []string{it.stage}))
+	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.x.margins.cleanup)
+	defer cancel()
+	if err := old.aliases(late); err != nil {
+		return errors.Join(err, p.remove(ctx, []string{it.stage}))
+	}
+	return errors.Join(old.forget(ctx), p.remove(ctx, []string{it.stage}))
 }
 
 // switchAliases points aliases to what was restored, in one batch: readers see all of them move at once.

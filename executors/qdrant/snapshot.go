@@ -47,6 +47,8 @@ func (x *Executor) createSnapshot(ctx context.Context, n *node, collection strin
 	err = n.call(ctx, limitless, http.MethodPost, shardPath(collection, id, "snapshots")+"?wait=true", nil, &made)
 	var said *statusError
 	switch {
+	case err == nil && made.Size <= 0:
+		return snapshotFile{}, fmt.Errorf("the server says that its snapshot %q has %d bytes", made.Name, made.Size)
 	case err == nil:
 		return made, nil
 	case ctx.Err() != nil:
