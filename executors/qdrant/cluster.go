@@ -108,7 +108,7 @@ type endpoint struct {
 
 // open asks every node who it is. Nodes that do not answer are remembered; none answering is an error, and so are nodes that
 // do not belong together.
-func (x *Executor) open(ctx context.Context, e endpoint) (*cluster, error) {
+func (x *Executor) open(ctx context.Context, e endpoint) (_ *cluster, err error) {
 	if len(e.urls) == 0 {
 		return nil, errors.New("no URL is given")
 	}
@@ -116,7 +116,7 @@ func (x *Executor) open(ctx context.Context, e endpoint) (*cluster, error) {
 	if e.key != "" {
 		c.secrets = []string{e.key}
 	}
-	var err error
+	defer func() { err = c.hide(err) }()
 	if c.tls, err = tlsConfig(e.tls); err != nil {
 		return nil, err
 	}
