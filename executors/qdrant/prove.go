@@ -65,7 +65,7 @@ func (m *maker) proveConfig(ctx context.Context) error {
 	if m.cfg.Params.ShardingMethod == "custom" && !m.custom() {
 		ignore = append(ignore, "params.sharding_method", "params.shard_number")
 	}
-	if diff, err := lacks(m.rec.Config, i.Config, "", ignore); err != nil || diff != "" {
+	if diff, err := m.differs("its configuration", m.rec.Config, i.Config, ignore); err != nil || diff != "" {
 		return cmpErr(err, fmt.Errorf("its configuration differs: %s", diff))
 	}
 	for _, field := range sortedKeys(m.rec.PayloadSchema) {
@@ -73,11 +73,25 @@ func (m *maker) proveConfig(ctx context.Context) error {
 		if !ok {
 			return fmt.Errorf("the payload index of %q is missing", field)
 		}
-		if diff, err := lacks(m.rec.PayloadSchema[field], now, "", []string{"points"}); err != nil || diff != "" {
-			return cmpErr(err, fmt.Errorf("the payload index of %q differs: %s", field, diff))
+		what := fmt.Sprintf("the payload index of %q", field)
+		if diff, err := m.differs(what, m.rec.PayloadSchema[field], now, []string{"points"}); err != nil || diff != "" {
+			return cmpErr(err, fmt.Errorf("%s differs: %s", what, diff))
 		}
 	}
 	return nil
+}
+
+// differs is lacks, but for fields that a server of another minor version does not know, or not any more: they are told.
+func (m *maker) differs(what string, want, got json.RawMessage, ignore []string) (string, error) {
+	for {
+		diff, err := lacks(want, got, "", ignore)
+		field, recorded, absent := strings.Cut(diff, " is null, recorded is ")
+		if err != nil || !absent || m.written.text == "" || m.c.version.major == m.written.major && m.c.version.minor == m.written.minor {
+			return diff, err
+		}
+		m.log.Warn("the server's version does not keep a field of "+what, "collection", m.rec.Name, "field", field, "recorded", recorded, "server", m.c.version.text, "made_by", m.written.text)
+		ignore = append(ignore, field)
+	}
 }
 
 // lacks names the first field of want that is absent from got or different there; empty when there is none.

@@ -133,7 +133,7 @@ func (r *rehearsal) one(ctx context.Context, i int, rec *collectionRecord) (err 
 	if err := r.content.whole(rec); err != nil {
 		return err
 	}
-	m := &maker{x: r.x, c: r.c, rec: rec, name: drillPrefix + r.claim.token + "_" + strconv.Itoa(i), courier: r.courier, from: r.from, log: r.log}
+	m := &maker{x: r.x, c: r.c, rec: rec, name: drillPrefix + r.claim.token + "_" + strconv.Itoa(i), courier: r.courier, from: r.from, log: r.log, written: r.content.made}
 	start := time.Now()
 	defer func() {
 		if !m.made {
@@ -144,11 +144,14 @@ func (r *rehearsal) one(ctx context.Context, i int, rec *collectionRecord) (err 
 			r.result.Problems = append(r.result.Problems, executors.Problem{Path: m.name, Err: derr})
 		}
 	}()
-	if err := steps(ctx, step{"", m.prepare}, step{"fill it", m.fill}, step{"wait until it is ready", m.settle}); err != nil {
+	if err := steps(ctx, step{"", m.prepare}, step{"", m.place}, step{"fill it", m.fill}, step{"wait until it is ready", m.settle}); err != nil {
 		return err
 	}
 	r.result.Seconds += time.Since(start).Seconds()
 	if err := m.prove(ctx); err != nil {
+		if m.cfg.Params.ShardingMethod == "custom" && !m.custom() {
+			return executors.Scratch(fmt.Errorf("%w (it has shard keys, which a single server does not keep: points of the same id take each other's place; rehearse it on a cluster)", err))
+		}
 		return err
 	}
 	for j, c := range r.req.Rehearsal.Checks {
@@ -163,6 +166,14 @@ func (r *rehearsal) one(ctx context.Context, i int, rec *collectionRecord) (err 
 	r.result.Items++
 	r.result.Bytes += rec.bytes()
 	return ctx.Err()
+}
+
+// place refuses a server that cannot hold the shards as they are.
+func (m *maker) place(context.Context) error {
+	if m.cfg.Params.ShardingMethod == "custom" && !m.custom() && m.rec.Export == nil {
+		return executors.Scratch(fmt.Errorf("it has shard keys, which only a cluster keeps, and %s is a single server: rehearse it on a cluster", m.c.address()))
+	}
+	return nil
 }
 
 // blame decides what an error says: of the restore point, or of the server it was tried on.
@@ -183,7 +194,7 @@ func (r *rehearsal) blame(ctx context.Context, err error) error {
 			return err
 		}
 		return executors.Scratch(err)
-	case isTransport(err):
+	case isTransport(err), strings.Contains(err.Error(), "No space left"): // told by the collection itself
 		return executors.Scratch(err)
 	}
 	return err

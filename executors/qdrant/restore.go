@@ -59,7 +59,7 @@ func (p *restorePlan) makeAll(ctx context.Context, res *executors.Result) error 
 }
 
 func (p *restorePlan) maker(rec *collectionRecord, name string) *maker {
-	return &maker{x: p.x, c: p.c, rec: rec, name: name, courier: p.courier, from: p.from, log: p.log}
+	return &maker{x: p.x, c: p.c, rec: rec, name: name, courier: p.courier, from: p.from, log: p.log, written: p.content.made}
 }
 
 // remove deletes collections that this restore made.

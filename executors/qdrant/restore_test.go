@@ -2,6 +2,7 @@ package qdrant
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -383,6 +384,14 @@ func TestRestoreElsewhere(t *testing.T) {
 			}
 		})
 	}
+	// A node that the policy knows has its gRPC where the policy says, also when a URL names it.
+	points := newRun(t, r.src, exports())
+	req := points.request("*-points")
+	req.Target.URL = urlOf(source, "")
+	if _, err := r.x.Restore(t.Context(), req, points.make("p2")); err != nil {
+		t.Fatal(err)
+	}
+	wantSame(t, source, name, name+"-points")
 	noLeftovers(t, source, name)
 }
 
@@ -443,6 +452,51 @@ func TestVersionGate(t *testing.T) {
 				t.Errorf("restored (-want +got):\n%.2000s", d)
 			}
 		})
+	}
+}
+
+// What a server of another version does not keep of a configuration is told and no reason to leave the data away; from one of
+// the same version it is a difference.
+func TestConfigurationsOfOtherVersions(t *testing.T) {
+	for _, c := range []struct {
+		made, server string
+		export       bool
+		err          string
+	}{
+		{"1.18.3", "1.18.3", false, "its configuration differs: future.x is null, recorded is 1"},
+		{"1.18.3", "1.18.4", true, "its configuration differs: future.x is null, recorded is 1"},
+		{"1.18.3", "1.19.0", false, ""},
+		{"1.18.3", "1.17.0", true, ""},
+		{"1.18.3", "2.0.0", true, ""},
+	} {
+		s := qdranttest.Start(t, qdrantserver.Options{Version: c.made})
+		s.Fill(t, "docs", nil, 20, 4)
+		addIndex(t, s, "docs", "number", "integer")
+		r := newRun(t, sourceOf(s, "docs"), snapshots(policy.SnapshotAuto))
+		if c.export {
+			r.backup = exports()
+		}
+		sink, _, err := r.try("p1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		from := altered(sink, edit(func(rec *collectionRecord) {
+			rec.Config = json.RawMessage(strings.Replace(string(rec.Config), "{", `{"future":{"x":1},`, 1))
+			rec.PayloadSchema["number"] = json.RawMessage(strings.Replace(string(rec.PayloadSchema["number"]), "{", `{"later":{"x":1},`, 1))
+		}))
+		there := qdranttest.Start(t, qdrantserver.Options{Version: c.server})
+		r.src = sourceOf(there)
+		_, err = r.back(from, "", false)
+		if c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)) || c.err == "" && err != nil {
+			t.Errorf("%s to %s: got %v, want %q", c.made, c.server, err, c.err)
+		}
+		want := pointsIn(s.Image(t, "docs"))
+		if c.err != "" {
+			want = map[string]string{}
+		}
+		if d := cmp.Diff(want, pointsIn(there.Image(t, "docs"))); d != "" {
+			t.Errorf("%s to %s: points (-want +got):\n%.1000s", c.made, c.server, d)
+		}
 	}
 }
 

@@ -568,3 +568,31 @@ func TestSecondBackupStoresLittle(t *testing.T) {
 		})
 	}
 }
+
+// Somebody tidies snapshots up while ours is downloaded: another one is made.
+func TestSnapshotDeletedByOthers(t *testing.T) {
+	s, name := small(t, qdrantserver.Options{})
+	s.Own.Fault(-1, qdrantserver.Fault{Method: "GET", Path: atDownload, Times: 1, Status: 404, Body: `{"status":{"error":"Not found: Snapshot not found"},"time":0}`})
+	r := newRun(t, sourceOf(s, name), snapshots(policy.SnapshotFile))
+	if _, err := r.back(r.make("p1"), name+"-back", false); err != nil {
+		t.Fatal(err)
+	}
+	wantSame(t, s, name, name+"-back")
+	noLeftovers(t, s, name)
+}
+
+// Servers tell the fields of metadata in whatever order: that is no change.
+func TestConfigurationInAnotherOrder(t *testing.T) {
+	s := qdranttest.Start(t, qdrantserver.Options{})
+	s.Fill(t, "docs", map[string]any{"vectors": map[string]any{"size": 4, "distance": "Dot"}, "metadata": map[string]any{"a": 1, "b": 2}}, 20, 0)
+	now := string(s.Do(t, "GET", "/collections/docs", nil))
+	for i, order := range []string{`"metadata":{"a":1,"b":2}`, `"metadata":{"b":2,"a":1}`, `"metadata":{"a":1,"b":3}`} {
+		other := strings.NewReplacer(`"metadata":{"a":1,"b":2}`, order, `"metadata":{"b":2,"a":1}`, order).Replace(now)
+		remove := s.Own.Fault(-1, qdrantserver.Fault{Method: "GET", Path: "^/collections/docs$", Skip: 1, Status: 200, Body: `{"result":` + other + `,"status":"ok","time":0}`})
+		_, res, err := newRun(t, sourceOf(s, "docs"), snapshots(policy.SnapshotAuto)).try("p1")
+		if told := strings.Contains(doubtful(res), "its configuration was changed while it was read"); err != nil || missing(res) != "" || told != (i == 2) {
+			t.Errorf("%s: %v %s %s", order, err, missing(res), doubtful(res))
+		}
+		remove()
+	}
+}

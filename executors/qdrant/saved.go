@@ -148,7 +148,7 @@ func (o *oldCollection) bringBack(ctx context.Context) error {
 		return failed(err)
 	}
 	m := o.p.maker(o.rec, name)
-	m.from, m.live = savedSupply{o}, true
+	m.from, m.live, m.written = savedSupply{o}, true, version{}
 	m.courier = &courier{x: o.p.x, c: o.p.c, choice: viaUpload, refused: map[via]error{}}
 	if err := m.make(ctx); err != nil {
 		return failed(err)
