@@ -362,9 +362,31 @@ func (t *task) done() {
 	if err == nil {
 		err = t.sameName(ctx)
 	}
+	if err == nil {
+		err = t.sameShards(ctx)
+	}
 	if err != nil {
 		t.fail(err)
 	}
+}
+
+// sameShards finds that the collection was resharded while it was read: points moved between shards that were read at
+// different times.
+func (t *task) sameShards(ctx context.Context) error {
+	now, err := t.b.c.layout(ctx, t.name)
+	if err != nil {
+		return err
+	}
+	ids := func(l *layout) (out []uint32) {
+		for _, s := range l.shards {
+			out = append(out, s.id)
+		}
+		return out
+	}
+	if len(now.Resharding) > 0 || !slices.Equal(ids(now), ids(t.layout)) {
+		t.miss(errors.New("its shards were changed while it was read (resharding, or shard keys that came or went); back it up again"))
+	}
+	return nil
 }
 
 // sameName finds that the collection was deleted meanwhile and its name became an alias, as people switch to another one: a

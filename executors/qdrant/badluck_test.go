@@ -1,9 +1,11 @@
 package qdrant
 
 import (
+	"encoding/json"
 	"net/http"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -433,5 +435,45 @@ func TestWaysOfArchives(t *testing.T) {
 			}
 			noLeftovers(t, s, name, name+"-back")
 		})
+	}
+}
+
+// TestReplicaFallsBehind: a replica that stops being active after the first look is not read, and one that stops while it is
+// read does not count.
+func TestReplicaFallsBehind(t *testing.T) {
+	for _, method := range []policy.SnapshotMode{policy.SnapshotStream, policy.SnapshotFile} {
+		for _, others := range []bool{true, false} {
+			s := qdranttest.Start(t, qdrantserver.Options{Nodes: 2})
+			name := s.Name(t, "behind")
+			s.Fill(t, name, map[string]any{"vectors": map[string]any{"size": 8, "distance": "Dot"}, "shard_number": 1, "replication_factor": 2}, 100, 0)
+			r := newRun(t, sourceOf(s, name), snapshots(method))
+			r.faults.BeforeOpen = func(executors.Entry) {
+				s.Own.SetReplicaState(name, 0, 0, "Partial")
+				if !others {
+					s.Own.SetReplicaState(name, 0, 1, "Recovery")
+				}
+			}
+			sink, res, err := r.try("p")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !others {
+				if got := missing(res); !strings.Contains(got, "has no active replica") {
+					t.Errorf("missing: %q", got)
+				}
+				continue
+			}
+			var rec collectionRecord
+			for _, it := range sink.Items() {
+				if strings.HasSuffix(it.Entry.Path, collectionDoc) {
+					if err := json.Unmarshal(it.Data, &rec); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			if want := strconv.FormatUint(s.Own.PeerID(1), 10); missing(res) != "" || rec.Shards[0].Peer != want {
+				t.Errorf("read from %s, want %s (missing: %q)", rec.Shards[0].Peer, want, missing(res))
+			}
+		}
 	}
 }

@@ -89,7 +89,7 @@ func TestOnlyNodeGoes(t *testing.T) {
 	if err != nil {
 		t.Fatalf("backup: %v", err)
 	}
-	hears(t, "missing", missing(res), "shard ", s.URLs[1][len("http://"):])
+	hears(t, "missing", missing(res), "has no active replica, node ", ": Dead")
 }
 
 // TestNotes: what a person should know although nothing is missing.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -124,9 +125,16 @@ func (r *reader) Open() (io.ReadCloser, error) {
 	if err := b.turns.Acquire(b.ctx, weight); err != nil {
 		return nil, context.Cause(b.ctx)
 	}
-	candidates := r.t.candidates(r.shard)
-	n := candidates[r.try%len(candidates)]
+	try := r.try
 	r.try++
+	// Hours may have passed since the first look: a replica that is being built anew is no copy of anything.
+	r.look()
+	candidates := r.t.candidates(r.shard)
+	if len(candidates) == 0 {
+		b.turns.Release(weight)
+		return nil, r.failed(r.t.readable(r.shard))
+	}
+	n := candidates[try%len(candidates)]
 	if r.try > 1 {
 		if err := sleep(b.ctx, backoff(r.try-1)); err != nil {
 			b.turns.Release(weight)
@@ -140,6 +148,17 @@ func (r *reader) Open() (io.ReadCloser, error) {
 	}
 	rc.release = func() { b.turns.Release(weight) }
 	return rc, nil
+}
+
+// look finds out where the shard's replicas are now. When nobody says so, what was seen before must do: reading finds out.
+func (r *reader) look() {
+	now, err := r.t.b.c.layout(r.t.b.ctx, r.t.name)
+	if err != nil {
+		return
+	}
+	if i := slices.IndexFunc(now.shards, func(s shard) bool { return s.id == r.shard.id }); i >= 0 {
+		r.shard = &now.shards[i]
+	}
 }
 
 // from begins to read a shard from one node.
@@ -228,6 +247,9 @@ func (s *shardReader) Read(p []byte) (int, error) {
 func (s *shardReader) judge(f followed) error {
 	if err := f.report.Whole(); err != nil {
 		return err
+	}
+	if state := f.report.Replica; state != "" && state != stateActive {
+		return fmt.Errorf("the replica on %s was %s when it was read, and lacks points", s.node.url, state)
 	}
 	checked := s.file != nil && s.file.Checksum != ""
 	if checked && s.file.Checksum != f.sha256 {

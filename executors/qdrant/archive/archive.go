@@ -25,6 +25,7 @@ type Walker struct {
 	outer  *level
 	report Report
 	list   []byte // of segments_manifest.json, while it passes
+	state  []byte // of replica_state.json
 }
 
 // Report is what was seen of an archive so far.
@@ -36,13 +37,17 @@ type Report struct {
 	segments map[string]*segment
 	others   map[string]bool // members of the shard itself that must be there
 	listed   []string        // segments that the shard's own list names; nil without a list
+
+	// Replica is what the node that gave the archive out was of the shard when it ended, such as "Active" or "Partial"; empty
+	// when the archive does not say.
+	Replica string
 }
 
 // segment notes which members of a segment make it loadable.
 type segment struct{ state, version bool }
 
 // What every shard's archive holds. Qdrant writes these two last.
-var trailers = []string{"replica_state.json", "shard_config.json"}
+var trailers = []string{stateName, "shard_config.json"}
 
 // NewWalker begins at the first byte of an archive.
 func NewWalker() *Walker {
@@ -61,6 +66,7 @@ func (w *Walker) Next(p []byte) (n int, cut bool) {
 // Report tells what was seen. It shares nothing that later bytes change, except through the Walker itself.
 func (w *Walker) Report() Report {
 	r := w.report
+	r.Replica = replicaOf(w.state)
 	if r.Problem == "" && w.list != nil {
 		var err error
 		if r.listed, err = parseList(w.list); err != nil {

@@ -16,6 +16,8 @@ const (
 	// listName is the shard's own list of segments, which servers from 1.19 on may keep. It names more than there are rather
 	// than fewer.
 	listName = "segments_manifest.json"
+	// stateName says which node gave the archive out, and what its replica of the shard was then.
+	stateName = "replica_state.json"
 	// maxNote bounds what is kept of a member: a long name, extended headers, the list of segments.
 	maxNote = 1 << 20
 	// maxDepth is how deep archives stand inside of each other: a shard's, and its segments'.
@@ -181,9 +183,11 @@ func (l *level) memberName(h header) string {
 func (l *level) begin() (cut bool) {
 	path := l.prefix + l.name
 	l.w.see(strings.TrimSuffix(path, "/"))
-	if path == listName && l.left <= maxNote {
-		l.w.list = []byte{}
-		l.note = &l.w.list
+	for name, into := range map[string]*[]byte{listName: &l.w.list, stateName: &l.w.state} {
+		if path == name && l.left <= maxNote {
+			*into = []byte{}
+			l.note = into
+		}
 	}
 	l.big = l.left >= MinPart
 	if l.head[156] != 'S' && l.left > 0 && l.depth+1 < maxDepth && strings.HasSuffix(l.name, nested) {
@@ -297,6 +301,17 @@ func paxPath(data []byte) (path string, ok bool) {
 		}
 	}
 	return path, ok
+}
+
+func replicaOf(data []byte) string {
+	var said struct {
+		This  json.Number       `json:"this_peer_id"`
+		Peers map[string]string `json:"peers"`
+	}
+	if json.Unmarshal(data, &said) != nil {
+		return ""
+	}
+	return said.Peers[said.This.String()]
 }
 
 func parseList(data []byte) ([]string, error) {
