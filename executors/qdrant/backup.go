@@ -183,7 +183,13 @@ func (b *backup) look() error {
 	}
 	src, matched := b.req.Source.Qdrant, false
 	for _, name := range names {
-		if isOurs(name) || !src.Covers(name) {
+		if isOurs(name) {
+			if slices.ContainsFunc(b.aliases, func(a alias) bool { return a.Collection == name }) {
+				b.problem(dirOf(name), false, errors.New("an alias points to it, and its name is one of holdfast's own, which no backup takes in: restore it under a name of yours"))
+			}
+			continue
+		}
+		if !src.Covers(name) {
 			continue
 		}
 		matched = true

@@ -88,6 +88,12 @@ type sample struct {
 	Sum string          `json:"sha256"` // of the point's canonical JSON
 }
 
+// layoutJSON is where shards are, as far as it is only asked whether there are any.
+type layoutJSON struct {
+	Local  []json.RawMessage `json:"local_shards"`
+	Remote []json.RawMessage `json:"remote_shards"`
+}
+
 // dirOf is a collection's folder within a restore point. Names hold neither / nor NUL, by Qdrant's own rule.
 func dirOf(collection string) string {
 	escaped := strings.NewReplacer("%", "%25", "/", "%2F", "\x00", "%00").Replace(collection)
@@ -258,7 +264,12 @@ func (c *contents) whole(r *collectionRecord) error {
 			return fmt.Errorf("collection %q is not whole in the restore point: %s is missing", r.Name, path)
 		}
 	}
-	if len(r.archives()) == 0 {
+	var l layoutJSON
+	if err := json.Unmarshal(r.Cluster, &l); err != nil {
+		return fmt.Errorf("collection %q: decode its shards: %w", r.Name, err)
+	}
+	// With custom sharding and no key yet there is nothing.
+	if len(r.archives()) == 0 && len(l.Local)+len(l.Remote) > 0 {
 		return errors.New("collection " + r.Name + " has no content in the restore point")
 	}
 	return nil

@@ -26,9 +26,10 @@ type maker struct {
 	bytes   int64
 	cfg     config
 	written version // of the server that the content was read from; none for what was read from this one
-	made    bool    // the collection is there, or may be
-	live    bool    // it has the name that applications use, and they write to it: its content was proven elsewhere
-	lenient bool    // leave strict mode away: points are selected from it by a filter
+	doubts  []executors.Problem
+	made    bool // the collection is there, or may be
+	live    bool // it has the name that applications use, and they write to it: its content was proven elsewhere
+	lenient bool // leave strict mode away: points are selected from it by a filter
 }
 
 // make creates the collection, fills it, waits until the server is done with it and compares it with what was recorded. What

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"io/fs"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -11,6 +13,7 @@ import (
 	"github.com/holdfast-io/holdfast/executors"
 	"github.com/holdfast-io/holdfast/executors/executortest"
 	"github.com/holdfast-io/holdfast/policy"
+	"github.com/holdfast-io/holdfast/test/qdrantserver"
 	"github.com/holdfast-io/holdfast/test/qdrantserver/qdranttest"
 )
 
@@ -115,7 +118,7 @@ func TestRehearsalCompares(t *testing.T) {
 		t.Fatal(err)
 	}
 	for want, change := range map[string]func(*collectionRecord){
-		"it has 200 points, recorded are 199": func(rec *collectionRecord) { rec.Before, rec.After = 199, 199 },
+		"it has 200 points, recorded are 203": func(rec *collectionRecord) { rec.Before, rec.After = 203, 203 },
 		"is not what it was":                  func(rec *collectionRecord) { rec.Samples[0].Sum = "0" },
 		"point 4711 is missing":               func(rec *collectionRecord) { rec.Samples[0].ID = json.RawMessage("4711") },
 		"the new collection's shards are not": func(rec *collectionRecord) { rec.Shards = append(rec.Shards, rec.Shards[0]); rec.Shards[1].ID = 1 },
@@ -292,5 +295,62 @@ func TestLacks(t *testing.T) {
 		if err != nil || got != c.diff {
 			t.Errorf("%s against %s: %q, %v; want %q", c.want, c.got, got, err, c.diff)
 		}
+	}
+}
+
+// TestPointsThatCameMeanwhile: more points than recorded are told and keep nothing from coming back.
+func TestPointsThatCameMeanwhile(t *testing.T) {
+	s := qdranttest.Shared(t)
+	name := s.Name(t, "more")
+	s.Fill(t, name, nil, 200, 8)
+	r := newRun(t, sourceOf(s, name), snapshots(policy.SnapshotAuto))
+	sink, _, err := r.try("p")
+	if err != nil {
+		t.Fatal(err)
+	}
+	from := altered(sink, edit(func(rec *collectionRecord) { rec.Before, rec.After = 199, 199 }))
+	res, err := r.back(from, name+"-back", false)
+	if err != nil || !strings.Contains(doubtful(res), "it has 200 points; 199 were counted") {
+		t.Errorf("restore: %v, told %q", err, doubtful(res))
+	}
+	wantSame(t, s, name, name+"-back")
+}
+
+// TestCustomShardingWithoutKeys: a collection that has no shard yet is whole without content.
+func TestCustomShardingWithoutKeys(t *testing.T) {
+	s := qdranttest.Cluster(t)
+	name := s.Name(t, "nokeys")
+	s.Fill(t, name, map[string]any{"vectors": map[string]any{"size": 4, "distance": "Dot"}, "sharding_method": "custom"}, 0, 0)
+	r := newRun(t, sourceOf(s, name), snapshots(policy.SnapshotAuto))
+	from := r.make("p")
+	if _, err := r.back(from, name+"-back", false); err != nil {
+		t.Fatal(err)
+	}
+	wantSame(t, s, name, name+"-back")
+}
+
+// TestReplaceByFewerShards: safety snapshots of shards that the new collection does not have are nowhere left.
+func TestReplaceByFewerShards(t *testing.T) {
+	tempDir(t)
+	s, name := small(t, qdrantserver.Options{})
+	r := newRun(t, sourceOf(s, name), snapshots(policy.SnapshotAuto))
+	from := r.make("p")
+	before := s.Image(t, name)
+	s.Do(t, "DELETE", "/collections/"+name, nil)
+	s.Fill(t, name, map[string]any{"vectors": map[string]any{"size": 4, "distance": "Dot"}, "shard_number": 3}, 50, 0)
+	if _, err := r.back(from, "*", true); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.Image(t, name); got != before {
+		t.Error("the replaced collection is not what was backed up")
+	}
+	err := filepath.WalkDir(s.Own.SnapshotsPath(0), func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			t.Errorf("%s is left", path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }

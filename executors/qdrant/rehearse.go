@@ -148,7 +148,9 @@ func (r *rehearsal) one(ctx context.Context, i int, rec *collectionRecord) (err 
 		return err
 	}
 	r.result.Seconds += time.Since(start).Seconds()
-	if err := m.prove(ctx); err != nil {
+	err = m.prove(ctx)
+	r.result.Problems = append(r.result.Problems, m.doubts...)
+	if err != nil {
 		if m.cfg.Params.ShardingMethod == "custom" && !m.custom() {
 			return executors.Scratch(fmt.Errorf("%w (it has shard keys, which a single server does not keep: points of the same id take each other's place; rehearse it on a cluster)", err))
 		}
@@ -190,7 +192,7 @@ func (r *rehearsal) blame(ctx context.Context, err error) error {
 		if said.Status == 400 || said.Status == 404 || said.Status == 409 || said.Status == 422 {
 			return err
 		}
-		if said.Status == 500 && !strings.Contains(said.text, "No space left") && !strings.Contains(said.text, "timeout") {
+		if said.Status == 500 && !strings.Contains(said.text, "No space left") && !strings.Contains(strings.ToLower(said.text), "timeout") {
 			return err
 		}
 		return executors.Scratch(err)

@@ -187,7 +187,7 @@ func (n *node) call(ctx context.Context, limit time.Duration, method, path strin
 func (n *node) once(ctx context.Context, limit time.Duration, method, path string, data []byte, out any) error {
 	if limit > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, limit, fmt.Errorf("%s %s: no answer within %s", method, n.url+path, limit))
+		ctx, cancel = context.WithTimeoutCause(ctx, limit, &silence{fmt.Sprintf("%s %s: no answer within %s", method, n.url+path, limit)})
 		defer cancel()
 	}
 	var body io.Reader
@@ -224,6 +224,14 @@ func (n *node) once(ctx context.Context, limit time.Duration, method, path strin
 	}
 	return nil
 }
+
+// silence says that no answer came in time.
+type silence struct{ text string }
+
+func (s *silence) Error() string { return s.text }
+
+// Timeout is what net.Error calls it.
+func (*silence) Timeout() bool { return true }
 
 // get asks a small question.
 func (n *node) get(ctx context.Context, path string, out any) error {

@@ -2,6 +2,7 @@ package qdrant
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -47,6 +48,7 @@ func (p *restorePlan) makeAll(ctx context.Context, res *executors.Result) error 
 		if m.made {
 			made = append(made, name)
 		}
+		res.Problems = append(res.Problems, m.doubts...)
 		if err != nil {
 			err = fmt.Errorf("restore collection %q: %w", it.rec.Name, err)
 			return errors.Join(err, p.remove(ctx, made))
@@ -126,9 +128,17 @@ func (p *restorePlan) swapAll(ctx context.Context, res *executors.Result) error 
 // replace takes a safety snapshot of what is there, makes the collection anew under its name, and brings the old one back
 // when that fails. Qdrant cannot rename a collection.
 func (p *restorePlan) replace(ctx context.Context, it *restoreItem) error {
-	// The nodes of a cluster give a shard's files out only where a replica of it is, and a collection that is made anew has
-	// its replicas elsewhere.
-	old, err := p.saveOld(ctx, it.name, p.c.distributed)
+	// A shard's files are given out only by a node that has a replica of it. A collection that is made anew has its replicas
+	// elsewhere, and may have fewer shards.
+	var cfg config
+	if err := json.Unmarshal(it.rec.Config, &cfg); err != nil {
+		return err
+	}
+	now, err := p.c.layout(ctx, it.name)
+	if err != nil {
+		return err
+	}
+	old, err := p.saveOld(ctx, it.name, p.c.distributed || len(now.shards) != cfg.Params.ShardNumber)
 	if err != nil {
 		return fmt.Errorf("take a safety snapshot of the old one (nothing was changed): %w", err)
 	}
