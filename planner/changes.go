@@ -144,7 +144,7 @@ func (p *planner) consequence(address string, lost []plan.Loss) {
 		c.Bytes += l.Bytes
 	}
 	c.Lost = append(c.Lost, lost...)
-	c.Why = fmt.Sprintf("makes %s expire (%s)", count(c.Points, "more restore point"), plan.FormatBytes(c.Bytes)) + said
+	c.Why = fmt.Sprintf("makes %s expire (%s)", count(c.Points, "more restore point"), policy.FormatBytes(c.Bytes)) + said
 }
 
 // initializations plans a repository for each declared store that was never applied, or was applied with another URL.

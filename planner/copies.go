@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/holdfast-io/holdfast/planner/plan"
+	"github.com/holdfast-io/holdfast/policy"
 	"github.com/holdfast-io/holdfast/state"
 )
 
@@ -137,11 +138,11 @@ func (p *planner) capacities() {
 		switch {
 		case p.adding[address] > 0 && after > capacity:
 			p.block(plan.GuardCapacity, address, fmt.Sprintf("it holds %s and this plan adds about %s; its capacity is %s. Raise the capacity, shorten the retention, or prune",
-				plan.FormatBytes(used), plan.FormatBytes(p.adding[address]), plan.FormatBytes(capacity)))
+				policy.FormatBytes(used), policy.FormatBytes(p.adding[address]), policy.FormatBytes(capacity)))
 		case float64(after) > 0.85*float64(capacity):
 			p.drifted(plan.Drift{
 				Address: address, Store: address, Reason: plan.DriftCapacity, Bytes: after,
-				Why: fmt.Sprintf("%d %% of its capacity of %s is used", after*100/capacity, plan.FormatBytes(capacity)),
+				Why: fmt.Sprintf("%d %% of its capacity of %s is used", after*100/capacity, policy.FormatBytes(capacity)),
 			})
 		}
 	}

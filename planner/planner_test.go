@@ -271,7 +271,7 @@ func TestConsequences(t *testing.T) {
 		var out []string
 		for _, ch := range mustPlan(t, planner.Input{Desired: desired, Catalog: c, Now: at("2026-11-22 02:00"), Targets: targets}).Changes {
 			if ch.Points > 0 {
-				out = append(out, fmt.Sprintf("%s %d %s", ch.Address, ch.Points, plan.FormatBytes(ch.Bytes)))
+				out = append(out, fmt.Sprintf("%s %d %s", ch.Address, ch.Points, policy.FormatBytes(ch.Bytes)))
 			}
 		}
 		return strings.Join(out, ", ")

@@ -72,6 +72,17 @@ func TestParseBytes(t *testing.T) {
 	}
 }
 
+func TestFormatBytes(t *testing.T) {
+	for n, want := range map[int64]string{
+		0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 1536: "1.5 KiB", 812 << 10: "812 KiB", 1<<20 - 1: "1.0 MiB",
+		1_300_000_000: "1.2 GiB", 412 << 30: "412 GiB", 5 << 50: "5.0 PiB",
+	} {
+		if got := policy.FormatBytes(n); got != want {
+			t.Errorf("FormatBytes(%d) = %q, want %q", n, got, want)
+		}
+	}
+}
+
 func TestParseRate(t *testing.T) {
 	for in, want := range map[string]int64{"50MiB/s": 50 << 20, "1KiB/s": 1024, "1.5 MB/s": 1_500_000, "1GB /s": 1e9, "4096/s": 4096, "4096B/s": 4096} {
 		if got, err := policy.ParseRate(in); err != nil || got != want {

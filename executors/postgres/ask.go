@@ -74,7 +74,7 @@ func (r *rehearsal) databaseNames() string {
 	for i, d := range r.dumps {
 		names[i] = d.database
 	}
-	return listSome(names, 10)
+	return executors.ListSome(names, 10)
 }
 
 // query returns the first column of the first row and the number of rows, of which it keeps no more than one.

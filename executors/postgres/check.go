@@ -95,7 +95,7 @@ func (p *restorePlan) decideWay(ctx context.Context, d *dumpPlan, have targetFac
 		}
 		if len(d.clash) > 0 && !replace {
 			return fmt.Errorf("%w: %s in database %q; restore into another database, or replace what is there with -replace",
-				executors.ErrTargetExists, listSome(d.clash, 10), d.target)
+				executors.ErrTargetExists, executors.ListSome(d.clash, 10), d.target)
 		}
 		return nil
 	}
@@ -203,7 +203,7 @@ func (p *restorePlan) checkNeeds(d *dumpPlan, have targetFacts) error {
 	maps.DeleteFunc(missing, func(_ string, yes bool) bool { return !yes })
 	if len(missing) > 0 {
 		return fmt.Errorf("the target server lacks the roles %s; make them from the restore point with -globals, or restore without owners and grants with -no-owner",
-			listSome(slices.Sorted(maps.Keys(missing)), 10))
+			executors.ListSome(slices.Sorted(maps.Keys(missing)), 10))
 	}
 	return nil
 }

@@ -139,8 +139,8 @@ func TestTools(t *testing.T) {
 	})
 }
 
-// bigTable makes dumps of several megabytes, so that they can be interrupted.
-const bigTable = "create table big as select i, repeat(md5(i::text), 30) t from generate_series(1, 6000) i"
+// bigTable makes dumps that can be interrupted: sockets and pipes have held six megabytes of one.
+const bigTable = "create table big as select i, repeat(md5(i::text), 30) t from generate_series(1, 20000) i"
 
 // pidOf finds the running child of this process whose command line begins with a program.
 func pidOf(t *testing.T, program string) (pid int, cmdline string) {

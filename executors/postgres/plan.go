@@ -173,7 +173,7 @@ func (p *restorePlan) selectParts(c choice) error {
 	for _, d := range p.dumps {
 		for _, pt := range c.parts[d.source] {
 			if !matched[pt.text] {
-				return fmt.Errorf("select %q: it matches no table; database %q holds %s", pt.text, d.source, listSome(relationNames(d.head), 20))
+				return fmt.Errorf("select %q: it matches no table; database %q holds %s", pt.text, d.source, executors.ListSome(relationNames(d.head), 20))
 			}
 		}
 	}

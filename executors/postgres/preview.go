@@ -21,7 +21,7 @@ func (x *Executor) Preview(ctx context.Context, req executors.RestoreRequest, fr
 		out.Items++
 		out.Bytes += int64(len(p.globals))
 		if len(p.roles) > 0 {
-			out.Notes = append(out.Notes, "makes the roles "+listSome(p.roles, 10))
+			out.Notes = append(out.Notes, "makes the roles "+executors.ListSome(p.roles, 10))
 		}
 	}
 	for i := range p.dumps {
@@ -70,12 +70,4 @@ func (d *dumpPlan) describe() string {
 func majorMinor(version string) string {
 	v, _, _ := strings.Cut(version, " ")
 	return v
-}
-
-// listSome joins names, and counts those beyond the first n.
-func listSome(names []string, n int) string {
-	if len(names) <= n {
-		return strings.Join(names, ", ")
-	}
-	return fmt.Sprintf("%s and %d more", strings.Join(names[:n], ", "), len(names)-n)
 }

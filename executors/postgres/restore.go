@@ -217,7 +217,7 @@ func (r *restore) finish(ctx context.Context, d *dumpPlan, database string) erro
 		return err
 	}
 	if len(missing) > 0 {
-		return fmt.Errorf("look at the result: the tables %s are not there", listSome(missing, 10))
+		return fmt.Errorf("look at the result: the tables %s are not there", executors.ListSome(missing, 10))
 	}
 	analyze := []string{"analyze"}
 	if d.part != nil {

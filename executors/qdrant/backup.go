@@ -2,6 +2,7 @@ package qdrant
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -215,7 +216,7 @@ func (b *backup) look() error {
 		}
 	}
 	if !matched && len(src.Collections) > 0 {
-		return fmt.Errorf("collections = [%s] matches none of the server's collections: %s", strings.Join(src.Collections, ", "), listSome(names, 10))
+		return fmt.Errorf("collections = [%s] matches none of the server's collections: %s", strings.Join(src.Collections, ", "), executors.ListSome(names, 10))
 	}
 	return nil
 }
@@ -276,18 +277,11 @@ func (t *task) look() error {
 	}
 	switch {
 	case t.info.Status == "red":
-		t.miss(fmt.Errorf("the collection is red (%w); what it still gives is kept", cmpErr(t.info.optimizer(), errors.New("the server does not say why"))))
+		t.miss(fmt.Errorf("the collection is red (%w); what it still gives is kept", cmp.Or(t.info.optimizer(), errors.New("the server does not say why"))))
 	case len(t.layout.Resharding) > 0:
 		t.miss(errors.New("it is being resharded, and points move between shards meanwhile; back it up again when that is done"))
 	}
 	return nil
-}
-
-func cmpErr(a, b error) error {
-	if a != nil {
-		return a
-	}
-	return b
 }
 
 // miss notes that something of the collection is not in the restore point, or cannot be trusted.
@@ -335,7 +329,7 @@ func (t *task) fail(err error) {
 	}
 	t.mu.Lock()
 	known := t.broken != nil
-	t.broken = cmpErr(t.broken, err)
+	t.broken = cmp.Or(t.broken, err)
 	t.mu.Unlock()
 	if known {
 		return

@@ -314,6 +314,27 @@ func (c *cluster) byPeer(peer uint64) *node {
 	return c.nodes[i]
 }
 
+// holders are the nodes that have an active replica of a shard and that a URL reaches.
+func (c *cluster) holders(s *shard) []*node {
+	var out []*node
+	for _, peer := range s.active() {
+		if n := c.byPeer(peer); n != nil {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+// home is a node from which a shard of a collection is read, or to which it is written.
+func (c *cluster) home(l *layout, collection string, id uint32) (*node, error) {
+	if i := slices.IndexFunc(l.shards, func(s shard) bool { return s.id == id }); i >= 0 {
+		if nodes := c.holders(&l.shards[i]); len(nodes) > 0 {
+			return nodes[0], nil
+		}
+	}
+	return nil, fmt.Errorf("no URL reaches a node that has shard %d of %q: give the URL of every node", id, collection)
+}
+
 // gaps names what no URL reaches.
 func (c *cluster) gaps() []string {
 	var out []string

@@ -1,6 +1,7 @@
 package qdrant
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -125,13 +126,13 @@ func (k *courier) by(ctx context.Context, w via, n *node, p parcel) error {
 		switch src := (&watchedReader{r: r}); w {
 		case viaFile:
 			used = k.file(ctx, n, p, src)
-			return firstError(src.err, used)
+			return cmp.Or(src.err, used)
 		case viaURL:
 			used = k.url(ctx, n, p, src)
-			return firstError(src.err, used)
+			return cmp.Or(src.err, used)
 		default:
 			used = k.upload(ctx, n, p, src)
-			return firstError(src.err, used)
+			return cmp.Or(src.err, used)
 		}
 	})
 	if err == nil {
@@ -154,13 +155,6 @@ func (w *watchedReader) Read(p []byte) (int, error) {
 		w.err = err
 	}
 	return n, err
-}
-
-func firstError(a, b error) error {
-	if a != nil {
-		return a
-	}
-	return b
 }
 
 // upload sends the archive in a form. Its length is told, which proxies like.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/holdfast-io/holdfast/executors"
+	"github.com/holdfast-io/holdfast/policy"
 )
 
 // What a restore point holds, in this order: the archives (or points) of every collection, then a document for each
@@ -86,12 +87,6 @@ type sample struct {
 	ID  json.RawMessage `json:"id"`
 	Key json.RawMessage `json:"key,omitempty"`
 	Sum string          `json:"sha256"` // of the point's canonical JSON
-}
-
-// layoutJSON is where shards are, as far as it is only asked whether there are any.
-type layoutJSON struct {
-	Local  []json.RawMessage `json:"local_shards"`
-	Remote []json.RawMessage `json:"remote_shards"`
 }
 
 // dirOf is a collection's folder within a restore point. Names hold neither / nor NUL, by Qdrant's own rule.
@@ -206,7 +201,7 @@ func (c *contents) keep(only []string) error {
 	used := map[string]bool{}
 	for _, r := range c.collections {
 		for _, pattern := range only {
-			g, err := newGlob(pattern)
+			g, err := policy.NewGlob(pattern)
 			if err != nil {
 				return err
 			}
@@ -220,7 +215,7 @@ func (c *contents) keep(only []string) error {
 	}
 	for _, pattern := range only {
 		if !used[pattern] {
-			return fmt.Errorf("the restore point holds no collection %q; it holds %s", pattern, listSome(c.point.Collections, 10))
+			return fmt.Errorf("the restore point holds no collection %q; it holds %s", pattern, executors.ListSome(c.point.Collections, 10))
 		}
 	}
 	c.collections = kept
@@ -264,24 +259,13 @@ func (c *contents) whole(r *collectionRecord) error {
 			return fmt.Errorf("collection %q is not whole in the restore point: %s is missing", r.Name, path)
 		}
 	}
-	var l layoutJSON
-	if err := json.Unmarshal(r.Cluster, &l); err != nil {
+	l, err := parseLayout(r.Cluster)
+	if err != nil {
 		return fmt.Errorf("collection %q: decode its shards: %w", r.Name, err)
 	}
 	// With custom sharding and no key yet there is nothing.
-	if len(r.archives()) == 0 && len(l.Local)+len(l.Remote) > 0 {
+	if len(r.archives()) == 0 && len(l.shards) > 0 {
 		return errors.New("collection " + r.Name + " has no content in the restore point")
 	}
 	return nil
-}
-
-// listSome joins names, and counts those beyond the first n.
-func listSome(names []string, n int) string {
-	switch {
-	case len(names) == 0:
-		return "none"
-	case len(names) <= n:
-		return strings.Join(names, ", ")
-	}
-	return fmt.Sprintf("%s and %d more", strings.Join(names[:n], ", "), len(names)-n)
 }

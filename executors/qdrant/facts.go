@@ -21,7 +21,6 @@ type info struct {
 	Config          json.RawMessage            `json:"config"`
 	PayloadSchema   map[string]json.RawMessage `json:"payload_schema"`
 	UpdateQueue     struct {
-		Length   uint64 `json:"length"`
 		Deferred uint64 `json:"deferred_points"`
 	} `json:"update_queue"`
 }
@@ -157,7 +156,6 @@ func aliasOf(all []alias, name string) string {
 
 // layout is where the shards of a collection are.
 type layout struct {
-	ShardCount int               `json:"shard_count"`
 	Transfers  []json.RawMessage `json:"shard_transfers"`
 	Resharding []json.RawMessage `json:"resharding_operations"`
 	shards     []shard
@@ -195,6 +193,15 @@ func (n *node) layout(ctx context.Context, collection string) (*layout, error) {
 	if err := n.get(ctx, path("collections", collection, "cluster"), &raw); err != nil {
 		return nil, err
 	}
+	l, err := parseLayout(raw)
+	if err != nil {
+		return nil, fmt.Errorf("decode the shards of %q: %w", collection, err)
+	}
+	return l, nil
+}
+
+// parseLayout reads the answer about a collection's shards, also one that a restore point recorded. Shards come by number.
+func parseLayout(raw json.RawMessage) (*layout, error) {
 	var said struct {
 		layout
 		Peer  uint64 `json:"peer_id"`
@@ -212,7 +219,7 @@ func (n *node) layout(ctx context.Context, collection string) (*layout, error) {
 		} `json:"remote_shards"`
 	}
 	if err := json.Unmarshal(raw, &said); err != nil {
-		return nil, fmt.Errorf("decode the shards of %q: %w", collection, err)
+		return nil, err
 	}
 	byID := map[uint32]*shard{}
 	add := func(id uint32, key json.RawMessage, r replica) *shard {

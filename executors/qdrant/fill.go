@@ -30,7 +30,7 @@ func (m *maker) fill(ctx context.Context) error {
 	for i := range m.rec.Shards {
 		s := &m.rec.Shards[i]
 		id := ids[s.ID]
-		n, err := m.home(l, id)
+		n, err := m.c.home(l, m.name, id)
 		if err != nil {
 			return err
 		}
@@ -39,7 +39,6 @@ func (m *maker) fill(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		m.bytes += s.Bytes
 	}
 	return nil
 }
@@ -67,7 +66,7 @@ func readEntry(ctx context.Context, from executors.Supply, path string, each fun
 func (m *maker) shardMap(l *layout) (map[uint32]uint32, error) {
 	now := groupByKey(l.shards)
 	out := map[uint32]uint32{}
-	for _, k := range m.keys() {
+	for _, k := range m.keys {
 		i := slices.IndexFunc(now, func(n keyShards) bool { return string(n.key) == string(k.key) })
 		if i < 0 || len(now[i].ids) != len(k.ids) {
 			return nil, fmt.Errorf("the new collection's shards are not like the recorded ones (key %s); restore from a backup made by export", k.key)
@@ -80,21 +79,6 @@ func (m *maker) shardMap(l *layout) (map[uint32]uint32, error) {
 		}
 	}
 	return out, nil
-}
-
-// home is a node that has a replica of a shard and that a URL reaches.
-func (m *maker) home(l *layout, id uint32) (*node, error) {
-	for i := range l.shards {
-		if l.shards[i].id != id {
-			continue
-		}
-		for _, peer := range l.shards[i].active() {
-			if n := m.c.byPeer(peer); n != nil {
-				return n, nil
-			}
-		}
-	}
-	return nil, fmt.Errorf("no URL reaches a node that has shard %d of %q: give the URL of every node", id, m.name)
 }
 
 // fillPoints writes exported points.
@@ -130,7 +114,6 @@ func (m *maker) fillPoints(ctx context.Context) error {
 		if n != part.Points {
 			return fmt.Errorf("%s holds %d points, recorded are %d", part.Path, n, part.Points)
 		}
-		m.bytes += part.Bytes
 	}
 	return nil
 }

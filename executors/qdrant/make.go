@@ -23,9 +23,9 @@ type maker struct {
 	courier *courier
 	from    executors.Supply
 	log     *slog.Logger
-	bytes   int64
 	cfg     config
-	written version // of the server that the content was read from; none for what was read from this one
+	keys    []keyShards // as recorded
+	written version     // of the server that the content was read from; none for what was read from this one
 	doubts  []executors.Problem
 	made    bool // the collection is there, or may be
 	live    bool // it has the name that applications use, and they write to it: its content was proven elsewhere
@@ -48,6 +48,10 @@ func (m *maker) make(ctx context.Context) error {
 func (m *maker) prepare(ctx context.Context) error {
 	if err := json.Unmarshal(m.rec.Config, &m.cfg); err != nil {
 		return fmt.Errorf("decode its configuration: %w", err)
+	}
+	var err error
+	if m.keys, err = m.rec.keys(); err != nil {
+		return err
 	}
 	return steps(ctx, step{"create it", m.create}, step{"make its shard keys", m.shardKeys}, step{"make its payload indexes", m.indexes})
 }
@@ -137,7 +141,7 @@ func (m *maker) shardKeys(ctx context.Context) error {
 	}
 	next := uint32(1) // the first shard of a key has number 1
 	var fillers []string
-	for _, k := range m.keys() {
+	for _, k := range m.keys {
 		if m.rec.Export == nil && len(k.ids) > 1 && k.ids[0] > next {
 			filler := "hf_filler_" + newToken()
 			if err := m.makeKey(ctx, filler, int(k.ids[0]-next)); err != nil {
@@ -164,47 +168,30 @@ func (m *maker) makeKey(ctx context.Context, key any, shards int) error {
 	return m.c.order(ctx, http.MethodPut, path("collections", m.name, "shards")+"?timeout=60", body, nil)
 }
 
-// keyShards are the shards of one key by their recorded numbers, ascending.
+// keyShards are the shards of one key by their numbers, ascending.
 type keyShards struct {
 	key json.RawMessage
 	ids []uint32
 }
 
-// keys lists the recorded shard keys by their lowest shard.
-func (m *maker) keys() []keyShards {
-	var recorded layout
-	for _, s := range m.rec.Shards {
-		recorded.shards = append(recorded.shards, shard{id: s.ID, key: s.Key})
-	}
-	if m.rec.Export != nil {
-		recorded.shards = m.exportedShards()
-	}
-	return groupByKey(recorded.shards)
-}
-
-// exportedShards are the shards as the server told them at the time of an export.
-func (m *maker) exportedShards() []shard {
-	var said struct {
-		Local, Remote []struct {
-			ID  uint32          `json:"shard_id"`
-			Key json.RawMessage `json:"shard_key"`
+// keys lists the recorded shard keys by their lowest shard: of the archives that there are, or as the server told them at the
+// time of an export.
+func (r *collectionRecord) keys() ([]keyShards, error) {
+	if r.Export != nil {
+		l, err := parseLayout(r.Cluster)
+		if err != nil {
+			return nil, fmt.Errorf("decode its recorded shards: %w", err)
 		}
+		return groupByKey(l.shards), nil
 	}
-	var raw map[string]json.RawMessage
-	_ = json.Unmarshal(m.rec.Cluster, &raw) // it was read from JSON; what is absent has no keys
-	_ = json.Unmarshal(raw["local_shards"], &said.Local)
-	_ = json.Unmarshal(raw["remote_shards"], &said.Remote)
-	byID := map[uint32]shard{}
-	for _, s := range append(said.Local, said.Remote...) {
-		byID[s.ID] = shard{id: s.ID, key: s.Key}
+	var shards []shard
+	for _, s := range r.Shards {
+		shards = append(shards, shard{id: s.ID, key: s.Key})
 	}
-	var out []shard
-	for _, id := range sortedKeys(byID) {
-		out = append(out, byID[id])
-	}
-	return out
+	return groupByKey(shards), nil
 }
 
+// groupByKey lists shard keys by their lowest shard.
 func groupByKey(shards []shard) []keyShards {
 	var out []keyShards
 	for _, s := range slices.SortedFunc(slices.Values(shards), func(a, b shard) int { return cmp.Compare(a.id, b.id) }) {

@@ -62,9 +62,6 @@ type restoreItem struct {
 // aliasChange points an alias somewhere. from is where it pointed before, empty for a new one.
 type aliasChange struct{ alias, from, to string }
 
-// newGlob reads a pattern that a person gave.
-func newGlob(pattern string) (policy.Glob, error) { return policy.NewGlob(pattern) }
-
 // planRestore looks at the restore point and at the target, and refuses what cannot work or would destroy something unasked.
 // The caller closes the plan.
 func (x *Executor) planRestore(ctx context.Context, req executors.RestoreRequest, from executors.Supply) (p *restorePlan, err error) {
@@ -200,7 +197,7 @@ func (p *restorePlan) item(rec *collectionRecord, names []string) (*restoreItem,
 		it.way = wayReplace
 		it.stage = p.stageName(len(p.items))
 		p.notes = append(p.notes, fmt.Sprintf("%s is restored under a name that begins with %s first and compared; then the old %s is kept as snapshots %s until the new one is in its place. The server needs room for about three times %s meanwhile, and %s is away while it is put in place",
-			rec.Name, stagePrefix, it.name, p.keptAt(), listBytes(rec.bytes()), it.name))
+			rec.Name, stagePrefix, it.name, p.keptAt(), policy.FormatBytes(rec.bytes()), it.name))
 	}
 	return it, nil
 }
@@ -347,15 +344,4 @@ func (it *restoreItem) describe() string {
 		what += ", becomes " + it.name
 	}
 	return what
-}
-
-// listBytes writes an amount of data for people.
-func listBytes(n int64) string {
-	switch {
-	case n >= 1<<30:
-		return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30))
-	case n >= 1<<20:
-		return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
-	}
-	return fmt.Sprintf("%d KiB", (n+1023)>>10)
 }

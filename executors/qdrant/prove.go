@@ -2,6 +2,7 @@ package qdrant
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -79,7 +80,7 @@ func (m *maker) proveConfig(ctx context.Context) error {
 		ignore = append(ignore, "params.sharding_method", "params.shard_number")
 	}
 	if diff, err := m.differs("its configuration", m.rec.Config, i.Config, ignore); err != nil || diff != "" {
-		return cmpErr(err, fmt.Errorf("its configuration differs: %s", diff))
+		return cmp.Or(err, fmt.Errorf("its configuration differs: %s", diff))
 	}
 	for _, field := range sortedKeys(m.rec.PayloadSchema) {
 		now, ok := i.PayloadSchema[field]
@@ -88,7 +89,7 @@ func (m *maker) proveConfig(ctx context.Context) error {
 		}
 		what := fmt.Sprintf("the payload index of %q", field)
 		if diff, err := m.differs(what, m.rec.PayloadSchema[field], now, []string{"points"}); err != nil || diff != "" {
-			return cmpErr(err, fmt.Errorf("%s differs: %s", what, diff))
+			return cmp.Or(err, fmt.Errorf("%s differs: %s", what, diff))
 		}
 	}
 	return nil
@@ -97,7 +98,7 @@ func (m *maker) proveConfig(ctx context.Context) error {
 // differs is lacks, but for fields that a server of another minor version does not know, or not any more: they are told.
 func (m *maker) differs(what string, want, got json.RawMessage, ignore []string) (string, error) {
 	for {
-		diff, err := lacks(want, got, "", ignore)
+		diff, err := lacks(want, got, ignore)
 		field, recorded, absent := strings.Cut(diff, " is null, recorded is ")
 		if err != nil || !absent || m.written.text == "" || m.c.version.major == m.written.major && m.c.version.minor == m.written.minor {
 			return diff, err
@@ -108,23 +109,16 @@ func (m *maker) differs(what string, want, got json.RawMessage, ignore []string)
 }
 
 // lacks names the first field of want that is absent from got or different there; empty when there is none.
-func lacks(want, got json.RawMessage, at string, ignore []string) (string, error) {
-	var w, g any
-	for _, one := range []struct {
-		raw  json.RawMessage
-		into *any
-	}{{want, &w}, {got, &g}} {
-		text, err := canonical(one.raw, exactDigits)
-		if err != nil {
-			return "", err
-		}
-		d := json.NewDecoder(bytes.NewReader(text))
-		d.UseNumber()
-		if err := d.Decode(one.into); err != nil {
-			return "", err
-		}
+func lacks(want, got json.RawMessage, ignore []string) (string, error) {
+	w, err := plain(want, exactDigits)
+	if err != nil {
+		return "", err
 	}
-	return lacking(w, g, at, ignore), nil
+	g, err := plain(got, exactDigits)
+	if err != nil {
+		return "", err
+	}
+	return lacking(w, g, "", ignore), nil
 }
 
 func lacking(want, got any, at string, ignore []string) string {
@@ -165,9 +159,9 @@ func (m *maker) proveKeys(ctx context.Context) error {
 		slices.Sort(out)
 		return out
 	}
-	want, got := text(m.keys()), text(groupByKey(l.shards))
+	want, got := text(m.keys), text(groupByKey(l.shards))
 	if !slices.Equal(want, got) {
-		return fmt.Errorf("its shard keys are %s, recorded are %s", listSome(got, 10), listSome(want, 10))
+		return fmt.Errorf("its shard keys are %s, recorded are %s", executors.ListSome(got, 10), executors.ListSome(want, 10))
 	}
 	return nil
 }

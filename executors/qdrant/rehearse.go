@@ -125,7 +125,7 @@ func (r *rehearsal) noCollection(c policy.Check) error {
 	if c.Collection == "" {
 		return errors.New("a check of Qdrant needs a collection")
 	}
-	return fmt.Errorf("the restore point holds no collection %q; it holds %s", c.Collection, listSome(r.content.point.Collections, 10))
+	return fmt.Errorf("the restore point holds no collection %q; it holds %s", c.Collection, executors.ListSome(r.content.point.Collections, 10))
 }
 
 // one rehearses one collection.

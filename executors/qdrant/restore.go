@@ -1,6 +1,7 @@
 package qdrant
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -89,7 +90,7 @@ func (x *Executor) dropCollection(ctx context.Context, c *cluster, name string) 
 			break
 		}
 	}
-	return fmt.Errorf("collection %q could not be removed, delete it by hand: %w", name, cmpErr(err, errors.New("it is still there")))
+	return fmt.Errorf("collection %q could not be removed, delete it by hand: %w", name, cmp.Or(err, errors.New("it is still there")))
 }
 
 // swapAll puts what was staged in its place.
@@ -214,7 +215,7 @@ func (p *restorePlan) aliasNames() string {
 	for _, a := range p.aliases {
 		out = append(out, a.alias)
 	}
-	return listSome(out, 10)
+	return executors.ListSome(out, 10)
 }
 
 func createAlias(name, collection string) map[string]any {
@@ -295,7 +296,7 @@ func (p *restorePlan) copySelected(ctx context.Context, it *restoreItem) error {
 			page, err := read.next(ctx)
 			if err != nil {
 				if werr := w.wait(); werr != nil || !errors.Is(err, io.EOF) {
-					return cmpErr(werr, err)
+					return cmp.Or(werr, err)
 				}
 				break
 			}

@@ -142,11 +142,12 @@ func (r *record) sample(parts fields) (sample, error) {
 	if parts.vectors {
 		ask = append(ask, r.Vector)
 	}
+	digits := exactDigits
+	if parts.loose {
+		digits = looseDigits
+	}
 	for _, part := range ask {
-		text, err := canonical(part, exactDigits)
-		if parts.loose {
-			text, err = canonical(part, looseDigits)
-		}
+		text, err := canonical(part, digits)
 		if err != nil {
 			return sample{}, err
 		}
@@ -155,11 +156,19 @@ func (r *record) sample(parts fields) (sample, error) {
 	return sample{ID: r.ID, Key: r.key(), Sum: hex.EncodeToString(h.Sum(nil))}, nil
 }
 
-// canonical writes JSON so that equal values have equal text: keys sorted, numbers in one form. An absent payload and an
-// empty one are the same point.
+// canonical writes JSON so that equal values have equal text: keys sorted, numbers in one form.
 func canonical(raw json.RawMessage, digits int) ([]byte, error) {
+	v, err := plain(raw, digits)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(v)
+}
+
+// plain decodes JSON with its numbers in one form. An absent payload and an empty one are the same point.
+func plain(raw json.RawMessage, digits int) (any, error) {
 	if len(raw) == 0 || string(raw) == "null" {
-		return []byte("{}"), nil
+		return map[string]any{}, nil
 	}
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.UseNumber()
@@ -170,7 +179,7 @@ func canonical(raw json.RawMessage, digits int) ([]byte, error) {
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return nil, errors.New("more than one value")
 	}
-	return json.Marshal(plainNumbers(v, digits))
+	return plainNumbers(v, digits), nil
 }
 
 // How many significant digits of a fraction count. A vector's have at most nine.

@@ -60,7 +60,7 @@ func (p *restorePlan) saveOld(ctx context.Context, name string, here bool) (_ *o
 	}
 	old.rec.Shards = make([]shardRecord, len(l.shards))
 	for j, s := range l.shards {
-		n, err := (&maker{c: p.c, name: name}).home(l, s.id)
+		n, err := p.c.home(l, name, s.id)
 		if err != nil {
 			return nil, err
 		}

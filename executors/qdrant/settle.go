@@ -1,6 +1,7 @@
 package qdrant
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -41,7 +42,7 @@ func (m *maker) settle(ctx context.Context) error {
 		}
 		switch i.Status {
 		case "red":
-			return false, "", fmt.Errorf("the server says that the collection is red: %w", cmpErr(i.optimizer(), errors.New("it does not say why")))
+			return false, "", fmt.Errorf("the server says that the collection is red: %w", cmp.Or(i.optimizer(), errors.New("it does not say why")))
 		case "grey":
 			// Optimizations are pending and wait for a change: an empty one will do.
 			if !nudged {

@@ -51,7 +51,7 @@ func (t *task) addShards(sink executors.Sink) error {
 
 // readable tells why a shard cannot be read from anywhere, nil when it can.
 func (t *task) readable(s *shard) error {
-	if len(t.candidates(s)) > 0 {
+	if len(t.b.c.holders(s)) > 0 {
 		return nil
 	}
 	states := ""
@@ -62,17 +62,6 @@ func (t *task) readable(s *shard) error {
 		return fmt.Errorf("shard %d is active only on node %d (%s), which no URL in urls reaches", s.id, active[0], t.b.c.peers[active[0]])
 	}
 	return fmt.Errorf("shard %d has no active replica%s", s.id, states)
-}
-
-// candidates are the nodes that a shard can be read from.
-func (t *task) candidates(s *shard) []*node {
-	var out []*node
-	for _, peer := range s.active() {
-		if n := t.b.c.byPeer(peer); n != nil {
-			out = append(out, n)
-		}
-	}
-	return out
 }
 
 // mode is how a shard of about so many bytes is read.
@@ -129,7 +118,7 @@ func (r *reader) Open() (io.ReadCloser, error) {
 	r.try++
 	// Hours may have passed since the first look: a replica that is being built anew is no copy of anything.
 	r.look()
-	candidates := r.t.candidates(r.shard)
+	candidates := b.c.holders(r.shard)
 	if len(candidates) == 0 {
 		b.turns.Release(weight)
 		return nil, r.failed(r.t.readable(r.shard))
@@ -207,7 +196,7 @@ func (r *reader) failed(err error) error {
 	switch {
 	case b.ctx.Err() != nil:
 		return context.Cause(b.ctx)
-	case !gone && !final && r.try < max(b.x.margins.tries, len(r.t.candidates(r.shard))):
+	case !gone && !final && r.try < max(b.x.margins.tries, len(b.c.holders(r.shard))):
 		b.log.Warn("a shard is read again", "collection", r.t.name, "shard", r.shard.id, "attempt", r.try, "err", b.c.hide(err))
 		return executors.ErrReread
 	}

@@ -171,8 +171,9 @@ func (d *download) Read(p []byte) (int, error) {
 		case errors.Is(err, io.EOF):
 			err = io.ErrUnexpectedEOF // too early: the size is known
 		}
-		if d.give(fmt.Errorf("download %s: stopped after %d of %d bytes: %w", d.node.url+d.path, d.at, d.size, err)) {
-			return 0, fmt.Errorf("download %s: stopped after %d of %d bytes: %w", d.node.url+d.path, d.at, d.size, err)
+		err = fmt.Errorf("download %s: stopped after %d of %d bytes: %w", d.node.url+d.path, d.at, d.size, err)
+		if d.give(err) {
+			return 0, err
 		}
 	}
 }

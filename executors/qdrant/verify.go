@@ -1,6 +1,7 @@
 package qdrant
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,7 +31,7 @@ func (x *Executor) Verify(ctx context.Context, req executors.VerifyRequest, from
 		}
 		// A point that is known to be incomplete is read all the same: what it holds may be needed.
 		if len(r.Missing) == 0 {
-			if err := c.whole(r); err != nil && len(r.archives()) > 0 {
+			if err := c.whole(r); err != nil {
 				return executors.Result{}, err
 			}
 		}
@@ -66,7 +67,7 @@ func verifyArchive(ctx context.Context, s *shardRecord, r io.Reader) (int64, err
 		// Its backup failed after the archive was stored; whether it is whole is all that can be told.
 		f := follow(r, nil)
 		n, err := drain(ctx, f)
-		return n, cmpErr(err, f.result().report.Whole())
+		return n, cmp.Or(err, f.result().report.Whole())
 	}
 	f := follow(r, func(f followed) error {
 		switch {
@@ -116,7 +117,7 @@ func verifyPoints(ctx context.Context, p *exportPart, r io.Reader) (int64, error
 			}
 			return counted.n, nil
 		case err != nil:
-			return counted.n, firstError(counted.err, err)
+			return counted.n, cmp.Or(counted.err, err)
 		}
 	}
 }

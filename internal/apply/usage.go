@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/holdfast-io/holdfast/planner/plan"
+	"github.com/holdfast-io/holdfast/policy"
 	"github.com/holdfast-io/holdfast/state"
 )
 
@@ -106,15 +107,15 @@ func (w *walker) prune(ctx context.Context, a plan.Action) (result, error) {
 		w.Events.ActionNote(a, fmt.Sprintf("%d packs are lost that restore points need: nothing is taken away until those are repaired, or gone", pruned.Missing))
 	}
 	if pruned.Deleted > 0 {
-		w.Events.ActionNote(a, fmt.Sprintf("%d packs deleted (%s)", pruned.Deleted, plan.FormatBytes(pruned.DeletedBytes)))
+		w.Events.ActionNote(a, fmt.Sprintf("%d packs deleted (%s)", pruned.Deleted, policy.FormatBytes(pruned.DeletedBytes)))
 	}
 	if pruned.Rewritten > 0 {
-		w.Events.ActionNote(a, fmt.Sprintf("%d packs were mostly dead (%s); what is needed of them was stored anew", pruned.Rewritten, plan.FormatBytes(pruned.RewrittenBytes)))
+		w.Events.ActionNote(a, fmt.Sprintf("%d packs were mostly dead (%s); what is needed of them was stored anew", pruned.Rewritten, policy.FormatBytes(pruned.RewrittenBytes)))
 	}
 	if pruned.Condemned > 0 {
 		due = w.Now().UTC().Add(pruned.DueIn)
 		w.Events.ActionNote(a, fmt.Sprintf("%d packs are condemned (%s); the first may be deleted at %s", pruned.Condemned,
-			plan.FormatBytes(pruned.CondemnedBytes), due.Format("2006-01-02 15:04:05 UTC")))
+			policy.FormatBytes(pruned.CondemnedBytes), due.Format("2006-01-02 15:04:05 UTC")))
 	}
 	err = w.book.update(ctx, func(c *state.Catalog) error {
 		Restored(c, a.Store, pruned.Summaries, 0)

@@ -288,17 +288,6 @@ func TestWindowsToTheSecondWhereNeeded(t *testing.T) {
 	}
 }
 
-func TestFormatBytes(t *testing.T) {
-	for n, want := range map[int64]string{
-		0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 1536: "1.5 KiB", 812 << 10: "812 KiB", 1<<20 - 1: "1.0 MiB",
-		1_300_000_000: "1.2 GiB", 412 << 30: "412 GiB", 5 << 50: "5.0 PiB",
-	} {
-		if got := plan.FormatBytes(n); got != want {
-			t.Errorf("FormatBytes(%d) = %q, want %q", n, got, want)
-		}
-	}
-}
-
 func FuzzDecode(f *testing.F) {
 	data, err := plan.Encode(sample())
 	if err != nil {

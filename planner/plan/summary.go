@@ -3,6 +3,8 @@ package plan
 import (
 	"fmt"
 	"strings"
+
+	"github.com/holdfast-io/holdfast/policy"
 )
 
 // Totals counts what is in a plan.
@@ -102,10 +104,10 @@ func (t Totals) line() string {
 			parts = append(parts, fmt.Sprintf("%d %s", n, k.many))
 		}
 		if n > 0 && k.kind == Expire {
-			parts[len(parts)-1] += " (" + FormatBytes(t.ExpireBytes) + ")"
+			parts[len(parts)-1] += " (" + policy.FormatBytes(t.ExpireBytes) + ")"
 		}
 		if n > 0 && k.kind == Prune {
-			parts[len(parts)-1] += " (" + FormatBytes(t.PruneBytes) + ")"
+			parts[len(parts)-1] += " (" + policy.FormatBytes(t.PruneBytes) + ")"
 		}
 	}
 	if len(parts) > 0 {

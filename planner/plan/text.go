@@ -7,6 +7,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/holdfast-io/holdfast/policy"
 )
 
 // textWindows is how many windows Text lists; those that lose something are listed always.
@@ -54,7 +56,7 @@ func rows(p Plan) []row {
 			r.verb += " in " + a.Store
 		}
 		if a.Bytes > 0 {
-			r.bytes = FormatBytes(a.Bytes)
+			r.bytes = policy.FormatBytes(a.Bytes)
 		}
 		switch {
 		case a.Kind.Destructive():
@@ -77,7 +79,7 @@ func rows(p Plan) []row {
 		case Destroy:
 			r.symbol = "x"
 			if c.Bytes > 0 {
-				r.bytes = FormatBytes(c.Bytes)
+				r.bytes = policy.FormatBytes(c.Bytes)
 			}
 			destructive = append(destructive, r)
 			continue
@@ -196,7 +198,7 @@ func driftLines(p Plan) (lines []string) {
 		}
 		line := "! " + clean(joinWords(d.Address, d.Point, string(d.Reason), d.Object)) + "  " + clean(d.Why)
 		if d.Bytes > 0 {
-			line += " (" + FormatBytes(d.Bytes) + ")"
+			line += " (" + policy.FormatBytes(d.Bytes) + ")"
 		}
 		if d.Fixed {
 			mended = append(mended, line+"; apply mends it")
