@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -38,7 +39,7 @@ func (x *Executor) Backup(ctx context.Context, req executors.BackupRequest, sink
 		b.problems[i].Err = c.hide(b.problems[i].Err)
 	}
 	return executors.Result{
-		Items: b.items, Bytes: b.bytes, Version: c.version.text, Problems: b.problems,
+		Items: b.items, Bytes: b.bytes, Version: c.newest.text, Problems: b.problems,
 		Meta: map[string]string{"address": c.address(), "collections": fmt.Sprint(len(b.tasks))},
 	}, nil
 }
@@ -98,7 +99,10 @@ type task struct {
 	layout *layout
 	record collectionRecord
 
-	before sync.Once
+	before   sync.Once
+	versions map[string]uint64 // of watched points, before
+	// pointBytes is the largest sample's size, as JSON.
+	pointBytes int64
 	mu     sync.Mutex
 	open   int // archives that are not read to their end yet
 	broken error
@@ -118,7 +122,7 @@ func (b *backup) run(sink executors.Sink) error {
 	}
 	// Documents come last: they tell what was really read.
 	record := pointRecord{
-		Format: documentFormat, FormatVersion: formatVersion, Method: b.req.Backup.Method(), Version: b.c.version.text, Commit: b.c.commit,
+		Format: documentFormat, FormatVersion: formatVersion, Method: b.req.Backup.Method(), Version: b.c.newest.text, Commit: b.c.commit,
 		Collections: []string{},
 	}
 	for _, id := range sortedKeys(b.c.peers) {
@@ -196,7 +200,7 @@ func (b *backup) look() error {
 		matched = true
 		t := &task{b: b, name: name, record: collectionRecord{Format: documentFormat, FormatVersion: formatVersion, Name: name}}
 		if err := t.look(); isGone(err) {
-			b.problem(dirOf(name), false, errors.New("the collection was deleted before it was read"))
+			b.problem(dirOf(name), slices.Contains(src.Collections, name), errors.New("the collection was deleted before it was read"))
 			continue
 		} else if b.ctx.Err() != nil {
 			return context.Cause(b.ctx)
@@ -301,6 +305,12 @@ func (t *task) first() {
 			t.record.Before = n
 			t.record.Samples, err = t.b.x.takeSamples(ctx, t.b.c, t.name, t.filter(), t.fields(), t.config.pageSize(0))
 		}
+		if err == nil {
+			for _, s := range t.record.Samples {
+				t.pointBytes = max(t.pointBytes, int64(s.bytes))
+			}
+			t.versions, err = t.b.x.watch(ctx, t.b.c, t.name, &t.config, t.record.Samples)
+		}
 		if err != nil {
 			t.fail(err)
 		}
@@ -357,6 +367,9 @@ func (t *task) done() {
 		t.record.Samples, err = t.b.x.confirmSamples(ctx, t.b.c, t.name, t.record.Samples, t.fields())
 	}
 	if err == nil {
+		err = t.compareVersions(ctx)
+	}
+	if err == nil {
 		err = t.sameConfig(ctx)
 	}
 	if err == nil {
@@ -368,6 +381,33 @@ func (t *task) done() {
 	if err != nil {
 		t.fail(err)
 	}
+}
+
+// compareVersions tells how much of the collection was written while it was read, and keeps those samples only that were
+// not: a point that was taken out and put in again, equal to before, may be absent from what was read.
+func (t *task) compareVersions(ctx context.Context) error {
+	if len(t.versions) == 0 {
+		return nil
+	}
+	now, err := t.b.c.pointVersions(ctx, t.name, &t.config, slices.Collect(maps.Keys(t.versions)))
+	if err != nil {
+		return err
+	}
+	touched := func(id string) bool {
+		is, ok := now[id]
+		return !ok || is != t.versions[id]
+	}
+	t.record.Watched = len(t.versions)
+	for id := range t.versions {
+		if touched(id) {
+			t.record.Touched++
+		}
+	}
+	t.record.Samples = slices.DeleteFunc(t.record.Samples, func(s sample) bool {
+		_, watched := t.versions[string(s.ID)]
+		return watched && touched(string(s.ID))
+	})
+	return nil
 }
 
 // sameShards finds that the collection was resharded while it was read: points moved between shards that were read at

@@ -30,7 +30,8 @@ const (
 // cluster is a server, or the nodes of a cluster that answered.
 type cluster struct {
 	nodes       []*node // those that answered; never empty
-	version     version // the lowest of them
+	version     version // the lowest of them: what all of them can do
+	newest      version // the highest of them: what an archive may be of
 	commit      string
 	distributed bool
 	peers       map[uint64]string // of the cluster by id, with the address that the others use; nil outside of clusters, and for keys that may not ask
@@ -181,7 +182,10 @@ func (c *cluster) greet(ctx context.Context, n *node) error {
 	}
 	n.peer = status.PeerID
 	if len(c.nodes) == 0 || v.less(c.version) {
-		c.version, c.commit = v, said.Commit
+		c.version = v
+	}
+	if len(c.nodes) == 0 || c.newest.less(v) {
+		c.newest, c.commit = v, said.Commit
 	}
 	if status.Status == "enabled" {
 		c.distributed = true
@@ -255,13 +259,23 @@ func (c *cluster) close() { c.nodes[0].http.CloseIdleConnections() }
 // ask puts a question to one node after the other until one answers: each knows what all know. Exact counts and searches of
 // large collections take long and have no limit.
 func (c *cluster) ask(ctx context.Context, method, path string, body, out any) error {
-	return c.each(ctx, func(error) bool { return true }, func(n *node) error {
-		limit := limitless
-		if method == http.MethodGet {
-			limit = n.timeout
+	const tries = 3
+	for try := 1; ; try++ {
+		err := c.each(ctx, func(error) bool { return true }, func(n *node) error {
+			limit := limitless
+			if method == http.MethodGet {
+				limit = n.timeout
+			}
+			return n.call(ctx, limit, method, path, body, out)
+		})
+		// A node's call asks again by itself where the method says that it is a question.
+		if err == nil || ctx.Err() != nil || method == http.MethodGet || try == tries || !unanswered(err) || isRefused(err) {
+			return err
 		}
-		return n.call(ctx, limit, method, path, body, out)
-	})
+		if err := sleep(ctx, backoff(try)); err != nil {
+			return err
+		}
+	}
 }
 
 // order makes a change, through any node. Another one is tried only when the first did not hear of it.
@@ -325,6 +339,9 @@ func (c *cluster) holders(s *shard) []*node {
 	return out
 }
 
+// errUnreached says that a policy or a target does not name all nodes.
+var errUnreached = errors.New("no URL reaches a node that has")
+
 // home is a node from which a shard of a collection is read, or to which it is written.
 func (c *cluster) home(l *layout, collection string, id uint32) (*node, error) {
 	if i := slices.IndexFunc(l.shards, func(s shard) bool { return s.id == id }); i >= 0 {
@@ -332,7 +349,7 @@ func (c *cluster) home(l *layout, collection string, id uint32) (*node, error) {
 			return nodes[0], nil
 		}
 	}
-	return nil, fmt.Errorf("no URL reaches a node that has shard %d of %q: give the URL of every node", id, collection)
+	return nil, fmt.Errorf("%w shard %d of %q: give the URL of every node", errUnreached, id, collection)
 }
 
 // gaps names what no URL reaches.

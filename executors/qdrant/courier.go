@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/holdfast-io/holdfast/executors"
+	"github.com/holdfast-io/holdfast/policy"
 )
 
 // via is how an archive reaches the server.
@@ -95,7 +96,7 @@ func (k *courier) deliver(ctx context.Context, n *node, p parcel) error {
 			last = before
 			continue
 		}
-		err := k.by(ctx, w, n, p)
+		err := k.again(ctx, w, n, p)
 		if err == nil || ctx.Err() != nil || !errors.Is(err, errUnusable) {
 			return err
 		}
@@ -118,6 +119,19 @@ func (k *courier) ways(n *node) []via {
 		out = append(out, viaURL)
 	}
 	return append(out, viaUpload)
+}
+
+// again goes one way, and once more when the connection broke: an archive that is put in the same place twice is there once.
+func (k *courier) again(ctx context.Context, w via, n *node, p parcel) error {
+	for try := 1; ; try++ {
+		err := k.by(ctx, w, n, p)
+		if err == nil || ctx.Err() != nil || errors.Is(err, errUnusable) || try == k.x.margins.tries || !unanswered(err) || isRefused(err) {
+			return err
+		}
+		if err := sleep(ctx, backoff(try)); err != nil {
+			return err
+		}
+	}
 }
 
 func (k *courier) by(ctx context.Context, w via, n *node, p parcel) error {
@@ -195,6 +209,10 @@ func (k *courier) file(ctx context.Context, n *node, p parcel, src io.Reader) er
 	info, err := os.Stat(k.c.shared)
 	if err != nil {
 		return unusable(err)
+	}
+	// The archive and what is unpacked of it, which are on one disk as a rule.
+	if !roomIn(k.c.shared, 2*p.size) {
+		return unusable(fmt.Errorf("%s has no room for twice %s", k.c.shared, policy.FormatBytes(p.size)))
 	}
 	dir := k.c.shared
 	for _, name := range []string{p.collection, "shards", fmt.Sprint(p.shard)} {

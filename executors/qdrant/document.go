@@ -49,6 +49,8 @@ type collectionRecord struct {
 	Before        uint64                     `json:"points_before"`    // exact counts before the first and after the last byte was read
 	After         uint64                     `json:"points_after"`
 	Samples       []sample                   `json:"samples,omitempty"`
+	Watched       int                        `json:"watched,omitempty"` // points whose versions were compared before and after reading; 0: the server tells none
+	Touched       int                        `json:"touched,omitempty"` // of these, those that were written or removed meanwhile
 	Missing       []string                   `json:"missing,omitempty"` // what is not in the restore point, and why
 }
 
@@ -87,6 +89,8 @@ type sample struct {
 	ID  json.RawMessage `json:"id"`
 	Key json.RawMessage `json:"key,omitempty"`
 	Sum string          `json:"sha256"` // of the point's canonical JSON
+
+	bytes int // of the point's JSON, where it was just read
 }
 
 // dirOf is a collection's folder within a restore point. Names hold neither / nor NUL, by Qdrant's own rule.

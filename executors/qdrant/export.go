@@ -55,6 +55,7 @@ func (e *exporter) Open() (io.ReadCloser, error) {
 		d: e.t.b.dial, tries: e.t.b.x.margins.tries + 1, collection: e.t.name, key: e.part.Key, filter: e.t.filter(), parts: e.t.fields(),
 		size: e.t.config.pageSize(e.t.b.req.Backup.Export.Batch),
 	}
+	p.now = int(max(1, min(int64(p.size), pageBytes/max(e.t.pointBytes, 1))))
 	go r.fetch(ctx, p)
 	return r, nil
 }

@@ -10,6 +10,7 @@ import (
 
 	client "github.com/qdrant/go-client/qdrant"
 	"golang.org/x/sync/errgroup"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/holdfast-io/holdfast/executors"
 )
@@ -134,6 +135,7 @@ type writer struct {
 	key        json.RawMessage
 	size       int
 	batch      []*client.PointStruct
+	bytes      int // of the batch
 	group      *errgroup.Group
 }
 
@@ -145,8 +147,10 @@ func (x *Executor) writePoints(ctx context.Context, d *dialer, collection string
 }
 
 func (w *writer) add(p *client.RetrievedPoint) error {
-	w.batch = append(w.batch, toWrite(p))
-	if len(w.batch) < w.size {
+	one := toWrite(p)
+	w.batch = append(w.batch, one)
+	w.bytes += proto.Size(one)
+	if len(w.batch) < w.size && w.bytes < pageBytes {
 		return nil
 	}
 	return w.flush()
@@ -154,7 +158,7 @@ func (w *writer) add(p *client.RetrievedPoint) error {
 
 func (w *writer) flush() error {
 	batch := w.batch
-	w.batch = nil
+	w.batch, w.bytes = nil, 0
 	if w.ctx.Err() != nil {
 		return context.Cause(w.ctx)
 	}

@@ -27,24 +27,30 @@ type maker struct {
 	keys    []keyShards // as recorded
 	written version     // of the server that the content was read from; none for what was read from this one
 	doubts  []executors.Problem
-	made    bool // the collection is there, or may be
+	made    bool // the collection is there, and this made it
+	unsure  bool // it may be there, and this may have made it: its creation got no answer
+	filled  bool // all of its content was handed over
 	live    bool // it has the name that applications use, and they write to it: its content was proven elsewhere
 	lenient bool // leave strict mode away: points are selected from it by a filter
 }
 
 // make creates the collection, fills it, waits until the server is done with it and compares it with what was recorded. What
-// it made is there when it returns, also with an error: the caller removes it.
+// it made is there when it returns, also with an error: the caller decides by made, unsure and filled.
 func (m *maker) make(ctx context.Context) error {
 	if err := m.prepare(ctx); err != nil {
 		return err
 	}
-	if err := steps(ctx, step{"fill it", m.fill}, step{"wait until it is ready", m.settle}, step{"compare it with what was recorded", m.prove}); err != nil || m.lenient {
+	if err := steps(ctx, step{"fill it", m.fill}); err != nil {
+		return err
+	}
+	m.filled = true
+	if err := steps(ctx, step{"wait until it is ready", m.settle}, step{"compare it with what was recorded", m.prove}); err != nil || m.lenient {
 		return err
 	}
 	return steps(ctx, step{"finish it", m.finish})
 }
 
-// prepare makes the collection, empty.
+// prepare makes the collection, empty, and compares what it is with what was recorded.
 func (m *maker) prepare(ctx context.Context) error {
 	if err := json.Unmarshal(m.rec.Config, &m.cfg); err != nil {
 		return fmt.Errorf("decode its configuration: %w", err)
@@ -53,7 +59,7 @@ func (m *maker) prepare(ctx context.Context) error {
 	if m.keys, err = m.rec.keys(); err != nil {
 		return err
 	}
-	return steps(ctx, step{"create it", m.create}, step{"make its shard keys", m.shardKeys}, step{"make its payload indexes", m.indexes})
+	return steps(ctx, step{"create it", m.create}, step{"make its shard keys", m.shardKeys}, step{"make its payload indexes", m.indexes}, step{"compare it with what was recorded", m.proveMade})
 }
 
 type step struct {
@@ -90,7 +96,8 @@ func (m *maker) create(ctx context.Context) error {
 	err = m.c.order(ctx, http.MethodPut, path("collections", m.name)+"?timeout=60", body, nil)
 	// What the server refused it did not make; what exists by now is somebody else's.
 	var said *statusError
-	m.made = err == nil || !isRefused(err) && (!errors.As(err, &said) || said.Status >= 500)
+	m.unsure = err != nil && !isRefused(err) && (!errors.As(err, &said) || said.Status >= 500)
+	m.made = err == nil || m.unsure && isOurs(m.name)
 	if err != nil {
 		return err
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"slices"
 	"strings"
 
@@ -239,7 +238,7 @@ func (p *restorePlan) takes(ctx context.Context, it *restoreItem) error {
 // keptAt tells where safety snapshots of what is replaced are.
 func (p *restorePlan) keptAt() string {
 	if p.c.distributed {
-		return "in " + os.TempDir() + " of this host (TMPDIR names another folder)"
+		return "in " + safetyDir() + " of this host (TMPDIR names another folder)"
 	}
 	return "on the server"
 }

@@ -13,6 +13,8 @@ import (
 	"strings"
 
 	client "github.com/qdrant/go-client/qdrant"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -63,6 +65,40 @@ type pages struct {
 
 	offset *client.PointId // of the next page
 	ended  bool
+	now    int // points of the next page, fewer than size where they are large; 0 before the first
+}
+
+// limit is how many points the next page asks for.
+func (p *pages) limit() int {
+	if p.now == 0 {
+		p.now = p.size
+	}
+	return p.now
+}
+
+// smaller asks for half as many points while an answer is too large for a message.
+func (p *pages) smaller(ctx context.Context, ask func() error) error {
+	for {
+		err := ask()
+		if err == nil || ctx.Err() != nil || !isGRPC(err) || status.Code(err) != codes.ResourceExhausted || p.limit() == 1 {
+			return err
+		}
+		p.now /= 2
+	}
+}
+
+// fit makes the next page about as large as pages should be.
+func (p *pages) fit(points []*client.RetrievedPoint) {
+	bytes := 0
+	for _, one := range points {
+		bytes += proto.Size(one)
+	}
+	switch {
+	case bytes > 2*pageBytes:
+		p.now = max(1, p.now*pageBytes/bytes)
+	case bytes < pageBytes/2:
+		p.now = min(p.size, 2*p.now)
+	}
 }
 
 // next returns the next page; io.EOF after the last. A break in the middle is made good by asking for the same page again.
@@ -74,25 +110,26 @@ func (p *pages) next(ctx context.Context) ([]*client.RetrievedPoint, error) {
 		return p.filtered(ctx)
 	}
 	var got *client.ScrollResponse
-	err := p.d.each(ctx, p.tries, 0, func(ctx context.Context, c *client.Client) (err error) {
-		limit := uint32(p.size)
+	err := p.smaller(ctx, func() error { return p.d.each(ctx, p.tries, 0, func(ctx context.Context, c *client.Client) (err error) {
+		limit := uint32(p.limit())
 		got, err = c.GetPointsClient().Scroll(ctx, &client.ScrollPoints{
 			CollectionName: p.collection, Offset: p.offset, Limit: &limit, ShardKeySelector: selector(p.key),
 			WithPayload: client.NewWithPayload(p.parts.payload), WithVectors: client.NewWithVectors(p.parts.vectors),
 		})
 		return err
-	})
+	}) })
 	if err != nil {
 		return nil, fmt.Errorf("read points of %q: %w", p.collection, err)
 	}
 	p.offset = got.GetNextPageOffset()
 	p.ended = p.offset == nil
+	p.fit(got.GetResult())
 	return got.GetResult(), nil
 }
 
 // filtered lets the server choose ids by the filter as written (REST takes it verbatim), then reads those points.
 func (p *pages) filtered(ctx context.Context) ([]*client.RetrievedPoint, error) {
-	body := map[string]any{"filter": p.filter, "limit": p.size, "with_payload": false, "with_vector": false}
+	body := map[string]any{"filter": p.filter, "limit": p.limit(), "with_payload": false, "with_vector": false}
 	if p.key != nil {
 		body["shard_key"] = p.key
 	}
@@ -135,6 +172,7 @@ func (p *pages) filtered(ctx context.Context) ([]*client.RetrievedPoint, error) 
 	if err != nil {
 		return nil, fmt.Errorf("read points of %q: %w", p.collection, err)
 	}
+	p.fit(got.GetResult())
 	return inOrder(ids, got.GetResult()), nil
 }
 

@@ -5,7 +5,7 @@
 //
 // Invariants: an archive counts only when its end marker and last members passed through, and its checksum fits where the
 // server gives one; whatever a call made on a server (snapshot files, scratch collections) is removed by that call, and
-// nothing else ever is; a name that is an alias is never written through; what a restore replaces stays until the new data
+// nothing else is (a snapshot that appears in place of a lost request's is taken for its own); a name that is an alias is never written through; what a restore replaces stays until the new data
 // was proven under another name. docs/qdrant.md tells users the rules.
 package qdrant
 
@@ -54,8 +54,15 @@ type margins struct {
 	large    int64
 	// samples is how many points of a collection are remembered, to be compared after a restore.
 	samples int
+	// watched is of how many points of a collection the versions are compared before and after it was read.
+	watched int
 	// reached is how long a server may take to begin to fetch what it is served, before the archive is uploaded instead.
 	reached time.Duration
+	// idle is how long a transfer may stand still before it counts as broken. A server says nothing while it makes a snapshot
+	// of a large segment.
+	idle time.Duration
+	// unanswered is how long a restore goes on asking a server that does not answer.
+	unanswered time.Duration
 	// stuck is how long a replica may stay inactive while nothing else happens before a restore gives up.
 	stuck time.Duration
 	// abandoned is the age at which a scratch collection of another host's rehearsal counts as left by a killed one.
@@ -76,7 +83,7 @@ func New(o Options) *Executor {
 		o.SpoolSize = 16 << 20
 	}
 	return &Executor{o: o, margins: margins{
-		tries: 3, cleanup: 20 * time.Second, parallel: 4, large: 256 << 20, samples: 16, reached: 15 * time.Second, stuck: 10 * time.Minute, abandoned: 48 * time.Hour,
+		tries: 3, cleanup: 20 * time.Second, parallel: 4, large: 256 << 20, samples: 16, watched: 500, reached: 15 * time.Second, idle: 15 * time.Minute, unanswered: 30 * time.Second, stuck: 10 * time.Minute, abandoned: 48 * time.Hour,
 	}}
 }
 

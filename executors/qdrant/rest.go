@@ -49,11 +49,14 @@ func (e *statusError) Error() string {
 		return out + fmt.Sprintf(" (the key in %s may not do this: snapshots need a key or token that may write to the collections, restores need the server's own key)", e.node.keyName)
 	case e.Status == http.StatusRequestEntityTooLarge:
 		return out + " (a proxy in front of the server limits the size of requests: raise its limit, give the server's own URL, or restore with -via=url)"
-	case strings.Contains(e.text, "No space left"):
+	case strings.Contains(e.text, noSpace):
 		return out + " (the server's disk is full: free space there; snapshot { mode = \"stream\" } needs none)"
 	}
 	return out
 }
+
+// noSpace is what every error of a full disk says, also in the words of a server.
+const noSpace = "No space left"
 
 // isGone tells that a collection, a shard or a snapshot is not there.
 func isGone(err error) bool { return hasStatus(err, http.StatusNotFound) }
@@ -143,6 +146,9 @@ func (n *node) failure(what string, resp *http.Response) error {
 	return e
 }
 
+// maxAnswer bounds an answer that is kept in memory: sixteen points with large payloads take some megabytes.
+const maxAnswer = 256 << 20
+
 // limitless is the timeout of calls that may take as long as they take: the server works, and says nothing meanwhile.
 const limitless = time.Duration(0)
 
@@ -203,7 +209,10 @@ func (n *node) once(ctx context.Context, limit time.Duration, method, path strin
 		return err
 	}
 	defer resp.Body.Close()
-	answer, err := io.ReadAll(resp.Body)
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	if err == nil && len(answer) > maxAnswer {
+		return fmt.Errorf("%s %s: the answer is larger than %d MiB", method, n.url+path, maxAnswer>>20)
+	}
 	if err != nil {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -236,6 +245,15 @@ func (*silence) Timeout() bool { return true }
 // get asks a small question.
 func (n *node) get(ctx context.Context, path string, out any) error {
 	return n.call(ctx, n.timeout, http.MethodGet, path, nil, out)
+}
+
+// unanswered tells that a question may be asked again: no answer came, or one that says that the server cannot answer now.
+func unanswered(err error) bool {
+	var said *statusError
+	if errors.As(err, &said) {
+		return said.Status == http.StatusBadGateway || said.Status == http.StatusServiceUnavailable || said.Status == http.StatusGatewayTimeout
+	}
+	return isTransport(err)
 }
 
 // isRefused tells that nobody listens, or that the name is not known: asking again at once does not help.

@@ -35,10 +35,9 @@ func (x *Executor) Restore(ctx context.Context, req executors.RestoreRequest, fr
 	return res, nil
 }
 
-// makeAll makes every collection under its own name or a stage's. On failure nothing of it stays.
+// makeAll makes every collection under its own name or a stage's.
 func (p *restorePlan) makeAll(ctx context.Context, res *executors.Result) error {
-	var made []string
-	for _, it := range p.items {
+	for i, it := range p.items {
 		name := it.name
 		if it.stage != "" {
 			name = it.stage
@@ -46,19 +45,50 @@ func (p *restorePlan) makeAll(ctx context.Context, res *executors.Result) error 
 		m := p.maker(it.rec, name)
 		m.lenient = it.way == wayMerge
 		err := m.make(ctx)
-		if m.made {
-			made = append(made, name)
-		}
 		res.Problems = append(res.Problems, m.doubts...)
 		if err != nil {
 			err = fmt.Errorf("restore collection %q: %w", it.rec.Name, err)
-			return errors.Join(err, p.remove(ctx, made))
+			return errors.Join(p.giveUp(ctx, m, err), p.undo(ctx, p.items[:i]))
 		}
 		p.log.Info("a collection is restored", "collection", it.rec.Name, "as", name)
 		res.Items++
 		res.Bytes += it.rec.bytes()
 	}
 	return nil
+}
+
+// giveUp removes what a maker left half done. Under a name that applications know they may have written to it: what holds all
+// of its content stays, and so does what somebody else may have made.
+func (p *restorePlan) giveUp(ctx context.Context, m *maker, err error) error {
+	switch {
+	case isOurs(m.name) && !m.made:
+		return err
+	case isOurs(m.name), m.made && !m.filled:
+		return errors.Join(err, p.remove(ctx, []string{m.name}))
+	case m.made:
+		return fmt.Errorf("%w. All of its content was handed over, and applications may have written to it: %q is kept. Look at it; delete it, or restore once more with -replace", err, m.name)
+	case m.unsure:
+		return fmt.Errorf("%w. The server did not say whether it made %q: look whether it is there, and delete it if it is nobody else's", err, m.name)
+	}
+	return err
+}
+
+// undo removes the stages of what was made before something else failed. What is complete under a name that applications know
+// stays.
+func (p *restorePlan) undo(ctx context.Context, items []*restoreItem) error {
+	var stages, kept []string
+	for _, it := range items {
+		if it.stage != "" {
+			stages = append(stages, it.stage)
+		} else {
+			kept = append(kept, it.name)
+		}
+	}
+	err := p.remove(ctx, stages)
+	if len(kept) > 0 {
+		err = errors.Join(err, fmt.Errorf("already restored, proven and kept: %s (-only names the others when you restore again)", executors.ListSome(kept, 10)))
+	}
+	return err
 }
 
 func (p *restorePlan) maker(rec *collectionRecord, name string) *maker {
@@ -254,18 +284,13 @@ func (p *restorePlan) merge(ctx context.Context, it *restoreItem) error {
 	err = m.prepare(ctx)
 	if err == nil {
 		err = p.copySelected(ctx, it)
+		m.filled = err == nil
 	}
 	if err == nil {
-		err = m.settle(ctx)
-	}
-	if err == nil {
-		err = m.finish(ctx)
-	}
-	if err != nil && m.made {
-		err = errors.Join(err, p.remove(ctx, []string{it.name}))
+		err = steps(ctx, step{"", m.settle}, step{"", m.finish})
 	}
 	if err != nil {
-		return err
+		return p.giveUp(ctx, m, err)
 	}
 	return p.remove(ctx, []string{it.stage})
 }

@@ -9,7 +9,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 )
 
@@ -132,6 +134,69 @@ func (x *Executor) confirmSamples(ctx context.Context, c *cluster, collection st
 	return out, nil
 }
 
+// watch remembers the versions of many points: the samples, and some at random. Servers tell versions in answers to searches
+// by a dense vector only; without one, nothing is watched.
+func (x *Executor) watch(ctx context.Context, c *cluster, collection string, cfg *config, samples []sample) (map[string]uint64, error) {
+	body := map[string]any{"query": map[string]string{"sample": "random"}, "limit": cfg.withinStrict(x.margins.watched), "with_payload": false, "with_vector": false}
+	var random struct {
+		Points []hit `json:"points"`
+	}
+	if err := c.ask(ctx, http.MethodPost, path("collections", collection, "points", "query"), body, &random); err != nil {
+		random.Points = nil // as in takeSamples
+	}
+	seen := map[string]bool{}
+	for _, s := range samples {
+		seen[string(s.ID)] = true
+	}
+	for _, h := range random.Points {
+		seen[string(h.ID)] = true
+	}
+	return c.pointVersions(ctx, collection, cfg, slices.Collect(maps.Keys(seen)))
+}
+
+// pointVersions asks for the versions of points by their ids: a point's version is the number of the operation that last
+// changed it in its shard. Points without the vector that is searched by, and those that are gone, are absent.
+func (c *cluster) pointVersions(ctx context.Context, collection string, cfg *config, ids []string) (map[string]uint64, error) {
+	out := map[string]uint64{}
+	widths := cfg.vectors()
+	if len(widths) == 0 {
+		return out, nil
+	}
+	using := sortedKeys(widths)[0]
+	probe := make([]float32, widths[using])
+	for i := range probe {
+		probe[i] = 1
+	}
+	for part := range slices.Chunk(ids, max(1, cfg.withinStrict(maxPage))) {
+		has := make([]json.RawMessage, len(part))
+		for i, id := range part {
+			has[i] = json.RawMessage(id)
+		}
+		body := map[string]any{"query": probe, "limit": len(part), "with_payload": false, "with_vector": false, "filter": map[string]any{"must": []any{map[string]any{"has_id": has}}}}
+		if using != "" {
+			body["using"] = using
+		}
+		var said struct {
+			Points []struct {
+				ID      json.RawMessage `json:"id"`
+				Version uint64          `json:"version"`
+			} `json:"points"`
+		}
+		err := c.ask(ctx, http.MethodPost, path("collections", collection, "points", "query"), body, &said)
+		var refused *statusError
+		if errors.As(err, &refused) && refused.Status == http.StatusBadRequest {
+			return nil, nil // strict mode, or a kind of vector that cannot be asked so: nothing is watched
+		}
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range said.Points {
+			out[string(p.ID)] = p.Version
+		}
+	}
+	return out, nil
+}
+
 // sample hashes a point.
 func (r *record) sample(parts fields) (sample, error) {
 	h := sha256.New()
@@ -153,7 +218,7 @@ func (r *record) sample(parts fields) (sample, error) {
 		}
 		h.Write(append(text, '\n'))
 	}
-	return sample{ID: r.ID, Key: r.key(), Sum: hex.EncodeToString(h.Sum(nil))}, nil
+	return sample{ID: r.ID, Key: r.key(), Sum: hex.EncodeToString(h.Sum(nil)), bytes: len(r.Payload) + len(r.Vector)}, nil
 }
 
 // canonical writes JSON so that equal values have equal text: keys sorted, numbers in one form.

@@ -12,13 +12,21 @@ import (
 	"github.com/holdfast-io/holdfast/executors"
 )
 
-// oldCollection is what was there before a restore, as safety snapshots: on the server, or in a folder of this host.
+// oldCollection is what was there before a restore: a folder of this host with its document, and safety snapshots in that
+// folder or on the server.
 type oldCollection struct {
 	p      *restorePlan
 	rec    *collectionRecord
 	shards []savedShard
 	had    []alias
-	dir    string // of local files; empty when the server keeps them
+	dir    string
+	here   bool // the snapshots are in dir too
+}
+
+// safetyDoc is what a person needs beside the snapshots when holdfast was killed: it is written before anything is deleted.
+type safetyDoc struct {
+	*collectionRecord
+	Aliases []alias `json:"aliases,omitempty"`
 }
 
 type savedShard struct {
@@ -37,7 +45,9 @@ func (p *restorePlan) saveOld(ctx context.Context, name string, here bool) (_ *o
 	if err != nil {
 		return nil, err
 	}
-	old := &oldCollection{p: p, rec: &collectionRecord{Name: name, Config: i.Config, PayloadSchema: i.PayloadSchema, Cluster: l.raw}}
+	old := &oldCollection{p: p, here: here, rec: &collectionRecord{
+		Format: documentFormat, FormatVersion: formatVersion, Name: name, Config: i.Config, PayloadSchema: i.PayloadSchema, Cluster: l.raw,
+	}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, old.forget(ctx))
@@ -52,12 +62,10 @@ func (p *restorePlan) saveOld(ctx context.Context, name string, here bool) (_ *o
 			old.had = append(old.had, a)
 		}
 	}
-	if here {
-		if old.dir, err = os.MkdirTemp("", "holdfast-safety-"); err != nil {
-			return nil, err
-		}
-		p.log.Info("the old collection is kept as files while it is replaced", "collection", name, "dir", old.dir)
+	if old.dir, err = os.MkdirTemp(safetyDir(), "holdfast-safety-"); err != nil {
+		return nil, err
 	}
+	p.log.Info("the old collection is kept while it is replaced", "collection", name, "dir", old.dir, "snapshots_on_server", !here)
 	old.rec.Shards = make([]shardRecord, len(l.shards))
 	for j, s := range l.shards {
 		n, err := p.c.home(l, name, s.id)
@@ -76,7 +84,44 @@ func (p *restorePlan) saveOld(ctx context.Context, name string, here bool) (_ *o
 			return nil, err
 		}
 	}
-	return old, nil
+	return old, old.describe()
+}
+
+// safetyDir is where folders of safety snapshots are made: TMPDIR, or what outlives a start of the host.
+func safetyDir() string {
+	if dir := os.Getenv("TMPDIR"); dir != "" {
+		return dir
+	}
+	if info, err := os.Stat("/var/tmp"); err == nil && info.IsDir() {
+		return "/var/tmp"
+	}
+	return os.TempDir()
+}
+
+// describe writes the document into the folder, and makes the folder last.
+func (o *oldCollection) describe() error {
+	for i, s := range o.shards {
+		if !o.here {
+			o.rec.Shards[i].Path = s.node.url + shardPath(o.rec.Name, s.record.ID, "snapshots", s.file.Name)
+		}
+	}
+	data, err := encodeDocument(safetyDoc{o.rec, o.had})
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(filepath.Join(o.dir, "collection.json"), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	folder, err := os.Open(o.dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(folder.Sync(), folder.Close())
 }
 
 // fetch streams a shard into a file of this host.
@@ -104,7 +149,7 @@ func (o *oldCollection) fetch(ctx context.Context, s savedShard) (err error) {
 		switch {
 		case rerr == io.EOF: //nolint:errorlint // a wrapped EOF is a failure
 			o.shards = append(o.shards, s)
-			return nil
+			return f.Sync()
 		case rerr != nil && !errors.Is(rerr, executors.ErrCut):
 			return rerr
 		}
@@ -113,26 +158,28 @@ func (o *oldCollection) fetch(ctx context.Context, s savedShard) (err error) {
 
 // forget deletes the safety snapshots.
 func (o *oldCollection) forget(ctx context.Context) error {
-	if o.dir != "" {
-		return os.RemoveAll(o.dir)
-	}
 	var errs []error
 	for _, s := range o.shards {
-		errs = append(errs, o.p.x.deleteSnapshot(ctx, s.node, o.rec.Name, s.record.ID, s.file.Name))
+		if !o.here {
+			errs = append(errs, o.p.x.deleteSnapshot(ctx, s.node, o.rec.Name, s.record.ID, s.file.Name))
+		}
+	}
+	if o.dir != "" {
+		errs = append(errs, os.RemoveAll(o.dir))
 	}
 	return errors.Join(errs...)
 }
 
 // where tells a person where the safety snapshots are.
 func (o *oldCollection) where() string {
-	if o.dir != "" {
+	if o.here {
 		return o.dir + " on this host"
 	}
 	var out []string
 	for _, s := range o.shards {
 		out = append(out, fmt.Sprintf("%s (shard %d, on %s)", s.file.Name, s.record.ID, s.node.url))
 	}
-	return strings.Join(out, ", ")
+	return strings.Join(out, ", ") + "; its configuration and aliases are in " + o.dir + " on this host"
 }
 
 // bringBack makes the old collection anew from its safety snapshots. It works on when the restore's context ended: that is
@@ -214,7 +261,7 @@ func (s savedSupply) Read(ctx context.Context, want func(executors.Entry) bool, 
 }
 
 func (s savedSupply) open(ctx context.Context, one savedShard) (io.ReadCloser, error) {
-	if s.o.dir != "" {
+	if s.o.here {
 		return os.Open(filepath.Join(s.o.dir, one.record.Path))
 	}
 	return s.o.p.x.downloadSnapshot(ctx, one.node, s.o.rec.Name, one.record.ID, one.file), nil

@@ -88,13 +88,20 @@ func (m *maker) agree(ctx context.Context) (bool, string, error) {
 }
 
 // poll asks until ready says yes. Indexing may take as long as it takes; anything else that does not move for a while is an
-// error.
+// error, and so are questions that get no answer for a while.
 func (m *maker) poll(ctx context.Context, ready func() (ok bool, why string, err error)) error {
-	begun, told, moved, before := time.Now(), time.Now(), time.Now(), ""
+	begun, told, moved, answered, before := time.Now(), time.Now(), time.Now(), time.Now(), ""
 	for {
 		ok, why, err := ready()
-		if err != nil || ok {
+		switch {
+		case ok && err == nil:
+			return nil
+		case err == nil:
+			answered = time.Now()
+		case ctx.Err() != nil || !unanswered(err) || time.Since(answered) > m.x.margins.unanswered:
 			return err
+		default:
+			why = "the server does not answer: " + err.Error()
 		}
 		if why != before {
 			before, moved = why, time.Now()

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -64,11 +65,13 @@ func (t *task) readable(s *shard) error {
 	return fmt.Errorf("shard %d has no active replica%s", s.id, states)
 }
 
-// mode is how a shard of about so many bytes is read.
-func (b *backup) mode(bytes int64) policy.SnapshotMode {
+// mode is how a shard of about so many bytes is read. full tells that the server had no room for a file of it.
+func (b *backup) mode(bytes int64, full bool) policy.SnapshotMode {
 	switch m := b.req.Backup.Snapshot.Mode; {
 	case m != policy.SnapshotAuto && m != "":
 		return m
+	case full && !b.c.version.less(streams):
+		return policy.SnapshotStream
 	case b.c.version.less(patient), b.req.Backup.MaxRate > 0:
 		return policy.SnapshotFile // a slow reader must not hold up a shard
 	case b.c.shared != "" && roomIn(b.c.shared, 3*bytes+roomLeft):
@@ -93,6 +96,7 @@ type reader struct {
 	shard  *shard
 	record *shardRecord
 	try    int
+	full   bool // the server's disk had no room for a file of it
 }
 
 func (r *reader) estimate() int64 {
@@ -100,7 +104,7 @@ func (r *reader) estimate() int64 {
 	if !r.shard.local {
 		points = int64(r.t.info.PointsCount) / int64(max(len(r.t.layout.shards), 1))
 	}
-	return points * r.t.config.pointBytes()
+	return points * max(r.t.config.pointBytes(), r.t.pointBytes)
 }
 
 // Open implements executors.OpenFunc. Each time it takes the next replica.
@@ -153,7 +157,7 @@ func (r *reader) look() {
 // from begins to read a shard from one node.
 func (r *reader) from(n *node) (*shardReader, error) {
 	b := r.t.b
-	out := &shardReader{r: r, node: n, mode: b.mode(r.estimate())}
+	out := &shardReader{r: r, node: n, mode: b.mode(r.estimate(), r.full)}
 	var body io.ReadCloser
 	if out.mode == policy.SnapshotStream {
 		var err error
@@ -167,6 +171,7 @@ func (r *reader) from(n *node) (*shardReader, error) {
 			b.problem(r.record.Path, false, lost) // the next try may work, and would hide what is left
 			b.log.Warn("a snapshot may be left on the server", "collection", r.t.name, "shard", r.shard.id, "err", b.c.hide(lost))
 		}
+		r.full = r.full || err != nil && strings.Contains(err.Error(), noSpace)
 		if err != nil {
 			return nil, err
 		}

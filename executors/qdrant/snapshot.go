@@ -190,7 +190,7 @@ func (d *download) give(err error) bool {
 
 // open asks for what is left.
 func (d *download) open() error {
-	resp, err := d.node.request(d.ctx, http.MethodGet, d.path, nil, func(r *http.Request) {
+	resp, err := d.x.transfer(d.ctx, d.node, d.path, func(r *http.Request) {
 		r.Header.Set("Accept-Encoding", "identity")
 		if d.at > 0 {
 			r.Header.Set("Range", "bytes="+strconv.FormatInt(d.at, 10)+"-")

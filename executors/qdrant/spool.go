@@ -14,7 +14,8 @@ import (
 // Bytes come out in the order they came. When the disk is full, it waits for its reader instead. One goroutine fills it, one
 // reads; either may close.
 type spool struct {
-	limit int // bytes in memory
+	limit int   // bytes in memory
+	hole  int64 // bytes that were read are given back to the disk in pieces of this size
 	dir   string
 
 	mu     sync.Mutex
@@ -24,19 +25,26 @@ type spool struct {
 	file   *os.File
 	from   int64 // of the file: bytes before are read
 	to     int64 // of the file: bytes before are written
+	holes  int64 // of the file: bytes before are given back to the disk
 	full   bool  // the disk took no more
 	peak   int64 // most bytes that were in the file
 	err    error // io.EOF after the last byte, or why there are no more
 	closed bool
 }
 
-const spoolBlock = 256 << 10
+const (
+	spoolBlock = 256 << 10
+	spoolSpare = 256 << 20 // bytes of the disk that a spool leaves to others
+)
+
+// errSpoolFull makes the filling goroutine wait for the reader.
+var errSpoolFull = errors.New("the disk has no room to spare")
 
 // errSpoolClosed ends the filling goroutine.
 var errSpoolClosed = errors.New("nobody reads any more")
 
 func newSpool(dir string, limit int) *spool {
-	s := &spool{limit: limit, dir: dir}
+	s := &spool{limit: limit, hole: 64 << 20, dir: dir}
 	s.moved.L = &s.mu
 	return s
 }
@@ -109,6 +117,9 @@ func (s *spool) write(b []byte) error {
 		}
 		s.file = f
 	}
+	if !roomIn(s.dir, spoolSpare) {
+		return errSpoolFull
+	}
 	if _, err := s.file.WriteAt(b, s.to); err != nil {
 		return err
 	}
@@ -146,8 +157,12 @@ func (s *spool) Read(p []byte) (int, error) {
 func (s *spool) readFile(p []byte) (int, error) {
 	n, err := s.file.ReadAt(p[:min(int64(len(p)), s.to-s.from)], s.from)
 	s.from += int64(n)
+	if s.from-s.holes >= s.hole {
+		punch(s.file, s.holes, s.from)
+		s.holes, s.full = s.from, false
+	}
 	if s.from == s.to {
-		s.from, s.to, s.full = 0, 0, false
+		s.from, s.to, s.holes, s.full = 0, 0, 0, false
 		err = errors.Join(ignoreEOF(err), s.file.Truncate(0))
 	}
 	s.moved.Broadcast()
@@ -174,6 +189,6 @@ func (s *spool) Close() error {
 		return nil
 	}
 	err := s.file.Close()
-	s.file, s.from, s.to = nil, 0, 0
+	s.file, s.from, s.to, s.holes = nil, 0, 0, 0
 	return err
 }

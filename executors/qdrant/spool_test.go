@@ -60,6 +60,7 @@ func TestSpool(t *testing.T) {
 		limit := rapid.SampledFrom([]int{1, 5000, 100 << 10, 64 << 20}).Draw(rt, "limit")
 		source := &pieces{list: list, err: rapid.SampledFrom([]error{io.EOF, errBroken}).Draw(rt, "end")}
 		s := newSpool(dir, limit)
+		s.hole = rapid.SampledFrom([]int64{1, 100 << 10, 64 << 20}).Draw(rt, "hole")
 		filled, ready := make(chan struct{}), make(chan struct{}, len(list)+1)
 		drained := func() {
 			s.mu.Lock()

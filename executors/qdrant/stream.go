@@ -3,7 +3,6 @@ package qdrant
 import (
 	"context"
 	"io"
-	"net/http"
 	"os"
 	"strconv"
 	"sync"
@@ -17,13 +16,11 @@ func shardPath(collection string, id uint32, more ...string) string {
 // streamShard asks a node for a shard's archive as it is made. The server keeps no file; errors on its side look like the
 // end of the body, so that only the archive itself tells whether it is whole.
 func (x *Executor) streamShard(ctx context.Context, n *node, collection string, id uint32) (io.ReadCloser, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	resp, err := n.request(ctx, http.MethodGet, shardPath(collection, id, "snapshot"), nil, nil)
+	resp, err := x.transfer(ctx, n, shardPath(collection, id, "snapshot"), nil)
 	if err != nil {
-		cancel()
 		return nil, err
 	}
-	s := &streamed{spool: newSpool(os.TempDir(), x.o.SpoolSize), body: resp.Body, cancel: cancel}
+	s := &streamed{spool: newSpool(os.TempDir(), x.o.SpoolSize), body: resp.Body}
 	s.filling.Go(func() { s.fill(resp.Body) })
 	return s, nil
 }
@@ -32,15 +29,13 @@ func (x *Executor) streamShard(ctx context.Context, n *node, collection string, 
 type streamed struct {
 	*spool
 	body    io.Closer
-	cancel  context.CancelFunc
 	filling sync.WaitGroup
 }
 
 // Close ends the request, which makes the server let go of the shard.
 func (s *streamed) Close() error {
-	s.cancel()
 	err := s.spool.Close()
+	_ = s.body.Close() // the request is given up, or was read to its end
 	s.filling.Wait()
-	_ = s.body.Close() // the request was given up or read to its end
 	return err
 }
