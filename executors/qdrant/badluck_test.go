@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -368,9 +369,13 @@ func TestBadLuckWhileRestoring(t *testing.T) {
 	}
 }
 
-// TestOldCannotComeBack: when bringing the old collection back fails too, its safety snapshots are kept and named.
+// TestOldCannotComeBack: when bringing the old collection back fails too, its safety snapshots are kept and named, and so is
+// what is needed beside them.
 func TestOldCannotComeBack(t *testing.T) {
 	s, name := small(t, qdrantserver.Options{})
+	dir := t.TempDir()
+	t.Setenv("TMPDIR", dir)
+	s.Do(t, "POST", "/collections/aliases", map[string]any{"actions": []any{map[string]any{"create_alias": map[string]any{"alias_name": name + "-live", "collection_name": name}}}})
 	r := newRun(t, sourceOf(s, name), snapshots(policy.SnapshotStream))
 	from := r.make("p")
 	heal := s.Own.Fault(-1, qdrantserver.Fault{Path: atUpload, Skip: 1, Status: 500, Body: `{"status":{"error":"broken"}}`})
@@ -382,6 +387,19 @@ func TestOldCannotComeBack(t *testing.T) {
 	kept, rerr := os.ReadDir(s.Own.SnapshotsPath(0) + "/" + name + "/shards/0")
 	if rerr != nil || !slices.ContainsFunc(kept, func(e os.DirEntry) bool { return strings.Contains(err.Error(), e.Name()) }) {
 		t.Errorf("no safety snapshot on the server is named (%v, %v): %v", kept, rerr, err)
+	}
+	documents, _ := filepath.Glob(filepath.Join(dir, "holdfast-safety-*", "collection.json"))
+	if len(documents) != 1 || !strings.Contains(err.Error(), filepath.Dir(documents[0])) {
+		t.Fatalf("documents %v, said was %v", documents, err)
+	}
+	text, rerr := os.ReadFile(documents[0])
+	if rerr != nil {
+		t.Fatal(rerr)
+	}
+	for _, want := range []string{`"alias_name":"` + name + `-live"`, `"distance":"Cosine"`, kept[0].Name()} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("the document does not tell %s: %s", want, text)
+		}
 	}
 }
 

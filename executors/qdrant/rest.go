@@ -42,7 +42,7 @@ func (e *statusError) Error() string {
 	out := fmt.Sprintf("%s at %s: %d %s", e.what, e.node.url, e.Status, e.text)
 	switch {
 	case e.Status == http.StatusUnauthorized && e.node.key == "":
-		return out + " (the server wants a key: set api_key)"
+		return out + fmt.Sprintf(" (the server wants a key: set %s)", e.node.keyName)
 	case e.Status == http.StatusUnauthorized:
 		return out + fmt.Sprintf(" (the key in %s is not the server's)", e.node.keyName)
 	case e.Status == http.StatusForbidden && !strings.Contains(e.text, "disabled"):

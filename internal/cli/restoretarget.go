@@ -153,6 +153,6 @@ func (s *session) qdrantTarget(target string, req *executors.RestoreRequest) err
 		servers = append(servers, strings.ReplaceAll(base.String(), ",", "%2C")) // a key may hold one
 	}
 	all := strings.Join(servers, ",")
-	req.Target.URL = policy.NewSecret("-target", func() (string, error) { return all, nil })
+	req.Target.URL = policy.NewSecret("-target or QDRANT_API_KEY", func() (string, error) { return all, nil })
 	return nil
 }

@@ -3,6 +3,7 @@ package qdrantserver
 import (
 	"encoding/json"
 	"math"
+	"math/rand/v2"
 	"slices"
 )
 
@@ -66,6 +67,10 @@ func (c *Cluster) query(col *collection, self uint64, q *queryJSON) ([]object, e
 	if err := col.checkRead(limit, q.Filter, q.Params.Exact, 1); err != nil {
 		return nil, err
 	}
+	random := q.random()
+	if random {
+		q.Query = nil
+	}
 	kind, ok := kindsOf(col.params())[q.Using]
 	if !ok && q.Query != nil {
 		return nil, badInput("Not existing vector name error: %s", q.Using)
@@ -100,7 +105,19 @@ func (c *Cluster) query(col *collection, self uint64, q *queryJSON) ([]object, e
 			hits = append(hits, h)
 		}
 	}
+	if random {
+		rand.Shuffle(len(hits), func(i, j int) { hits[i], hits[j] = hits[j], hits[i] })
+		hits = hits[:min(limit, len(hits))]
+	}
 	return q.best(hits, kind, limit), nil
+}
+
+// random tells whether points are asked for at random: {"sample": "random"}.
+func (q *queryJSON) random() bool {
+	var by struct {
+		Sample string `json:"sample"`
+	}
+	return json.Unmarshal(q.Query, &by) == nil && by.Sample == "random"
 }
 
 func (q *queryJSON) best(hits []hit, kind vectorKind, limit int) []object {
