@@ -103,9 +103,9 @@ type task struct {
 	versions map[string]uint64 // of watched points, before
 	// pointBytes is the largest sample's size, as JSON.
 	pointBytes int64
-	mu     sync.Mutex
-	open   int // archives that are not read to their end yet
-	broken error
+	mu         sync.Mutex
+	open       int // archives that are not read to their end yet
+	broken     error
 }
 
 func (b *backup) run(sink executors.Sink) error {

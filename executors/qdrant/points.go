@@ -110,14 +110,16 @@ func (p *pages) next(ctx context.Context) ([]*client.RetrievedPoint, error) {
 		return p.filtered(ctx)
 	}
 	var got *client.ScrollResponse
-	err := p.smaller(ctx, func() error { return p.d.each(ctx, p.tries, 0, func(ctx context.Context, c *client.Client) (err error) {
-		limit := uint32(p.limit())
-		got, err = c.GetPointsClient().Scroll(ctx, &client.ScrollPoints{
-			CollectionName: p.collection, Offset: p.offset, Limit: &limit, ShardKeySelector: selector(p.key),
-			WithPayload: client.NewWithPayload(p.parts.payload), WithVectors: client.NewWithVectors(p.parts.vectors),
+	err := p.smaller(ctx, func() error {
+		return p.d.each(ctx, p.tries, 0, func(ctx context.Context, c *client.Client) (err error) {
+			limit := uint32(p.limit())
+			got, err = c.GetPointsClient().Scroll(ctx, &client.ScrollPoints{
+				CollectionName: p.collection, Offset: p.offset, Limit: &limit, ShardKeySelector: selector(p.key),
+				WithPayload: client.NewWithPayload(p.parts.payload), WithVectors: client.NewWithVectors(p.parts.vectors),
+			})
+			return err
 		})
-		return err
-	}) })
+	})
 	if err != nil {
 		return nil, fmt.Errorf("read points of %q: %w", p.collection, err)
 	}
