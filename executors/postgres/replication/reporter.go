@@ -19,7 +19,9 @@ type reporter struct {
 	interval time.Duration
 	failed   func() // wakes the reader
 
-	mu               sync.Mutex
+	sending sync.Mutex // reports go out in order
+
+	mu               sync.Mutex // never held while sending, so that the caller does not wait for the network
 	written, flushed wal.LSN
 	told             [2]wal.LSN // the same, as last reported
 	toldAt           time.Time
@@ -71,12 +73,20 @@ func (r *reporter) set(written, flushed wal.LSN) {
 	}
 }
 
-// report sends the positions. The lock is held while sending, so that reports go out in order.
+// report sends the positions.
 func (r *reporter) report(reply bool) error {
+	r.sending.Lock()
+	defer r.sending.Unlock()
+	r.mu.Lock()
+	now := time.Now()
+	r.toldAt, r.told = now, [2]wal.LSN{r.written, r.flushed}
+	msg := status(r.written, r.flushed, now, reply)
+	r.mu.Unlock()
+
+	err := r.send(&pgproto3.CopyData{Data: msg})
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.toldAt, r.told = time.Now(), [2]wal.LSN{r.written, r.flushed}
-	if err := r.send(&pgproto3.CopyData{Data: status(r.written, r.flushed, r.toldAt, reply)}); err != nil && r.err == nil {
+	if r.err == nil {
 		r.err = err
 	}
 	return r.err
@@ -91,6 +101,16 @@ func (r *reporter) answer() error {
 		return nil
 	}
 	return r.report(false)
+}
+
+// confirmed tells whether the server has been, or will be, told that all up to end is safe.
+func (r *reporter) confirmed(end wal.LSN) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.flushed != 0 {
+		return r.flushed >= end
+	}
+	return r.written >= end
 }
 
 // failure is why a report could not be sent.
