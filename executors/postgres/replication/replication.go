@@ -109,11 +109,11 @@ func (c *Conn) Close() error {
 
 // begin claims the connection for a command.
 func (c *Conn) begin(what string) error {
-	if c.busy != "" {
-		return fmt.Errorf("%s: the connection is busy with a %s; finish or close that first", what, c.busy)
-	}
 	if c.pg.IsClosed() {
 		return fmt.Errorf("%s: the connection is closed; connect again", what)
+	}
+	if c.busy != "" {
+		return fmt.Errorf("%s: the connection is busy with a %s; finish or close that first", what, c.busy)
 	}
 	return nil
 }

@@ -60,7 +60,7 @@ func (c *Conn) ReadSlot(ctx context.Context, name string) (Slot, error) {
 }
 
 // CreateSlot makes a physical slot. With reserve the server keeps WAL for it from now on, else from the first stream on. A
-// temporary slot ends with the connection.
+// temporary slot ends with the connection, and with the first command on it that fails.
 func (c *Conn) CreateSlot(ctx context.Context, name string, temporary, reserve bool) error {
 	if err := checkSlot(name); err != nil {
 		return err

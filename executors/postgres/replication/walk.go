@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"path/filepath"
 	"strconv"
 	"strings"
 )
@@ -110,8 +111,9 @@ func checkEnd(in *counter, end int64, terminated bool) error {
 
 // checkMember accepts files and folders, and links where tablespaces are linked.
 func checkMember(h *tar.Header, tablespace uint32) (Member, error) {
-	m := Member{Path: strings.TrimSuffix(h.Name, "/"), Tablespace: tablespace, Header: h}
-	if m.Path == "" || m.Path == "." || m.Path == ".." || path.IsAbs(m.Path) || path.Clean(m.Path) != m.Path || strings.HasPrefix(m.Path, "../") || strings.ContainsAny(m.Path, "\x00\\") {
+	// PostgreSQL itself writes ./pg_wal/archive_status.
+	m := Member{Path: strings.TrimPrefix(strings.TrimSuffix(h.Name, "/"), "./"), Tablespace: tablespace, Header: h}
+	if !filepath.IsLocal(m.Path) || m.Path == "." || path.Clean(m.Path) != m.Path || strings.ContainsAny(m.Path, "\x00\\") {
 		return Member{}, fmt.Errorf("the path %.100q does not stay inside the data folder", h.Name)
 	}
 	switch h.Typeflag {
