@@ -27,7 +27,7 @@ func (p *planner) expiringPoints(w *work) (gone []leaver) {
 	if !k.some || paused(w.backup) {
 		return nil
 	}
-	for _, v := range retention.Expiring(p.judged(w), k.retention, p.now, k.loc) {
+	for _, v := range retention.Expiring(p.judged(w), p.in.Catalog.WAL[w.address], k.retention, p.now, k.loc) {
 		if v.Index < len(w.points) && !p.leftAlone(&w.after[v.Index]) { // the point to be made is older than the rest when the clock went back
 			gone = append(gone, leaver{index: v.Index, why: strings.Join(v.Reasons, ", ")})
 		}
@@ -170,12 +170,12 @@ func (p *planner) consequences(w *work, k keeping) {
 	}
 	expired, judged := map[int]bool{}, p.judged(w) // by the old rule too
 	if old.some {
-		for _, v := range retention.Expiring(judged, old.retention, p.now, old.loc) {
+		for _, v := range retention.Expiring(judged, p.in.Catalog.WAL[w.address], old.retention, p.now, old.loc) {
 			expired[v.Index] = true
 		}
 	}
 	newly := map[int]bool{}
-	for _, v := range retention.Expiring(judged, k.retention, p.now, k.loc) {
+	for _, v := range retention.Expiring(judged, p.in.Catalog.WAL[w.address], k.retention, p.now, k.loc) {
 		if v.Index < len(w.points) {
 			newly[v.Index] = !expired[v.Index]
 		}
@@ -299,7 +299,7 @@ func (r *rules) expiring(in Input, address string, now time.Time) map[string]boo
 	if !k.some {
 		return ids
 	}
-	expiring := retention.Expiring(points, k.retention, now, k.loc)
+	expiring := retention.Expiring(points, in.Catalog.WAL[address], k.retention, now, k.loc)
 	gone := make([]leaver, len(expiring))
 	for i, v := range expiring {
 		gone[i] = leaver{index: v.Index}
