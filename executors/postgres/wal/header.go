@@ -14,8 +14,9 @@ const (
 
 	firstIsContinued = 0x1 // the page begins with the rest of a record
 	hasLongHeader    = 0x2
-	firstIsOverwrite = 0x4 // the page begins anew in place of the rest of a record that a crash cut off
-	allFlags         = firstIsContinued | hasLongHeader | firstIsOverwrite
+	blocksRemovable  = 0x4 // of no matter here
+	firstIsOverwrite = 0x8 // the page begins anew in place of the rest of a record that a crash cut off
+	allFlags         = firstIsContinued | hasLongHeader | blocksRemovable | firstIsOverwrite
 )
 
 // magics is XLOG_PAGE_MAGIC of the released major versions. It changes whenever the meaning of WAL does.
