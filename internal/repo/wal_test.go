@@ -245,7 +245,7 @@ func TestWALPushRefuses(t *testing.T) {
 
 // TestWALPieces: the zero-filled end of a segment in pieces, and what they cannot stand for.
 func TestWALPieces(t *testing.T) {
-	data := random(1, segment)
+	data := random(1, 2*segment)
 	piece := func(from, to int) string { return fmt.Sprintf("%s.%08X-%08X", seg2, from, to) }
 	for _, c := range []struct {
 		name   string
@@ -254,6 +254,7 @@ func TestWALPieces(t *testing.T) {
 		real   int
 		gap    bool
 		lost   bool
+		wrong  bool // segment size
 	}{
 		{name: "one", pieces: [][2]int{{0, 100}}, real: 100},
 		{name: "three", pieces: [][2]int{{0, 100}, {100, 5000}, {5000, 5001}}, real: 5001},
@@ -263,6 +264,7 @@ func TestWALPieces(t *testing.T) {
 		{name: "without the first", pieces: [][2]int{{1, 200}}, lost: true},
 		{name: "a later segment", pieces: [][2]int{{0, 100}}, later: seg3, real: 100, gap: true},
 		{name: "a later piece", pieces: [][2]int{{0, 100}}, later: seg3 + ".00000000-00100000", real: 100, gap: true},
+		{name: "pieces of larger segments", pieces: [][2]int{{0, 100}, {100, 2 * segment}}, wrong: true},
 		{name: "nothing, and a later segment", later: seg3, gap: true},
 	} {
 		b := newMemory()
@@ -281,6 +283,10 @@ func TestWALPieces(t *testing.T) {
 		switch {
 		case c.gap:
 			if !errors.As(err, &gap) || gap.Real != int64(c.real) || gap.Next != walFile(t, c.later) || errors.Is(err, repo.ErrNoWAL) {
+				t.Errorf("%s: %v", c.name, err)
+			}
+		case c.wrong:
+			if err == nil || !strings.Contains(err.Error(), "ends beyond") || errors.Is(err, repo.ErrNoWAL) {
 				t.Errorf("%s: %v", c.name, err)
 			}
 		case c.lost:

@@ -311,9 +311,9 @@ func TestWALSwappedWhole(t *testing.T) {
 
 // TestWALRepeatedAfterDamage: pushing again what the store has lost or cut puts it right.
 func TestWALRepeatedAfterDamage(t *testing.T) {
-	k := classic(t)
+	k, host := classic(t), classic(t)
 	sound := newMemory()
-	initRepo(t, sound, repo.InitOptions{Recipients: []string{k.public}})
+	initRepo(t, sound, repo.InitOptions{Recipients: []string{k.public}, Writers: []string{host.public}})
 	push(t, open(t, sound, k.id), seg1, logOf(1))
 	for _, name := range sound.names("wal/") {
 		b := sound.clone()
@@ -324,11 +324,24 @@ func TestWALRepeatedAfterDamage(t *testing.T) {
 		}
 		push(t, open(t, b, k.id), seg1, logOf(1))
 		wantFetched(t, open(t, b, k.id), seg1, logOf(1))
+		wantCopied(t, b, k, host)
 		b = sound.clone()
 		delete(b.objects, name)
 		push(t, open(t, b, k.id), seg1, logOf(1))
 		wantFetched(t, open(t, b, k.id), seg1, logOf(1))
+		wantCopied(t, b, k, host)
 	}
+}
+
+// wantCopied copies the segment as stored, with a writer's key, to a store where it can be read.
+func wantCopied(t *testing.T, b *memory, k, host key) {
+	t.Helper()
+	c := newMemory()
+	initRepo(t, c, repo.InitOptions{Recipients: []string{k.public}, Writers: []string{host.public}, Like: open(t, b, host.id)})
+	if _, err := tryCopyWAL(t, open(t, c, host.id), open(t, b, host.id), []wal.File{walFile(t, seg1)}); err != nil {
+		t.Fatal(err)
+	}
+	wantFetched(t, open(t, c, k.id), seg1, logOf(1))
 }
 
 // TestWALSurveyBesideWork: a survey beside pushes and deletes reports no damage.
