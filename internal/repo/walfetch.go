@@ -18,7 +18,7 @@ type WALFetched struct {
 }
 
 // FetchWAL writes one file to dst. Where a segment is not stored whole, its pieces are taken, from its beginning on as far as
-// they go, and zeros up to segmentSize. With an error, what dst got must be thrown away.
+// they go, and zeros up to segmentSize, which other files do not need. With an error, what dst got must be thrown away.
 //
 // Errors: ErrNoWAL only when the store was asked and has neither the file nor any later segment of its timeline; WALGapError
 // when it has a later one; KeyError; OtherKeyError; DamagedError; those of the bucket and of dst.
@@ -27,9 +27,6 @@ func (r *Repository) FetchWAL(ctx context.Context, f wal.File, segmentSize int64
 		return WALFetched{}, err
 	}
 	if err := f.Check(); err != nil {
-		return WALFetched{}, err
-	}
-	if err := f.Whole().CheckSize(segmentSize); err != nil {
 		return WALFetched{}, err
 	}
 	info, found, err := r.findWAL(ctx, f)
@@ -42,6 +39,9 @@ func (r *Repository) FetchWAL(ctx context.Context, f wal.File, segmentSize int64
 	}
 	if f.Kind != wal.Segment {
 		return WALFetched{}, fmt.Errorf("fetch %s: %w", f, ErrNoWAL)
+	}
+	if err := f.CheckSize(segmentSize); err != nil {
+		return WALFetched{}, err
 	}
 	return r.fetchPieces(ctx, f, segmentSize, found, dst)
 }
@@ -68,7 +68,10 @@ func (r *Repository) findWAL(ctx context.Context, f wal.File) (info blob.Info, f
 	}
 	objects := found[f].objects
 	for _, info := range objects[:len(objects)-1] {
-		_, sum, err := r.copyWAL(ctx, f, info, io.Discard)
+		sum, err := claim.Sum, r.soundWAL(ctx, info)
+		if err == nil && r.CanRead() {
+			_, sum, err = r.copyWAL(ctx, f, info, io.Discard)
+		}
 		if err == nil && (!claimed || sum == claim.Sum) {
 			return info, nil, nil
 		}
@@ -83,9 +86,13 @@ func (r *Repository) findWAL(ctx context.Context, f wal.File) (info blob.Info, f
 func (r *Repository) fetchPieces(ctx context.Context, f wal.File, segmentSize int64, found map[wal.File]*walEntry, dst io.Writer) (WALFetched, error) {
 	var extents []wal.File
 	for p, e := range found {
-		if p.Kind == wal.Piece && len(e.objects) > 0 && p.To <= segmentSize {
-			extents = append(extents, p)
+		if p.Kind != wal.Piece || len(e.objects) == 0 {
+			continue
 		}
+		if p.To > segmentSize {
+			return WALFetched{}, fmt.Errorf("fetch %s: its piece %s ends beyond the %d bytes that segments are said to have", f, p.Name(), segmentSize)
+		}
+		extents = append(extents, p)
 	}
 	cover := wal.Cover(extents)
 	real := int64(0)
