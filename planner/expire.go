@@ -225,11 +225,13 @@ func (p *planner) untouched() {
 	}
 }
 
-// window tells which span can be restored before and after the plan. Incomplete points do not count.
+// window tells which span can be restored before and after the plan. Incomplete points do not count, nor do base backups
+// whose WAL is not there. expireWAL adds what WAL makes of it.
 func (p *planner) window(w *work, gone []leaver) {
+	logs := p.in.Catalog.WAL[w.address]
 	before, after := plan.Span{}, plan.Span{}
 	for i := range w.points {
-		widen(&before, &w.points[i])
+		widen(&before, &w.points[i], logs)
 	}
 	next := 0
 	for i := range w.after {
@@ -237,16 +239,18 @@ func (p *planner) window(w *work, gone []leaver) {
 			next++
 			continue
 		}
-		widen(&after, &w.after[i])
+		widen(&after, &w.after[i], logs)
+		if w.after[i].Base != nil {
+			p.remaining[w.address] = append(p.remaining[w.address], w.after[i])
+		}
 	}
 	p.out.Windows = append(p.out.Windows, plan.Window{
-		Address: w.address, Before: before, After: after,
-		Lost: before.Points > 0 && (after.Points == 0 || after.From.After(before.From) || after.To.Before(before.To)),
+		Address: w.address, Before: before, After: after, Lost: shrinks(before, after),
 	})
 }
 
-func widen(s *plan.Span, p *state.RestorePoint) {
-	if p.Incomplete {
+func widen(s *plan.Span, p *state.RestorePoint, logs []state.WAL) {
+	if p.Incomplete || !consistent(p, logs) {
 		return
 	}
 	if s.Points == 0 || p.Time.Before(s.From) {

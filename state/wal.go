@@ -57,11 +57,12 @@ type Timeline struct {
 
 // Range is WAL without a gap.
 type Range struct {
-	From   LSN       `json:"from"`  // the beginning of a segment
-	To     LSN       `json:"to"`    // the first byte that is not stored; inside of a segment where that is not finished yet
-	Since  time.Time `json:"since"` // of the range's beginning
-	Until  time.Time `json:"until"` // everything committed on this timeline up to this moment is in the range or before it
-	Stored int64     `json:"stored,omitempty"`
+	From   LSN       `json:"from"`             // the beginning of a segment
+	To     LSN       `json:"to"`               // the first byte that is not stored; inside of a segment where that is not finished yet
+	Since  time.Time `json:"since"`            // of the range's beginning
+	Until  time.Time `json:"until"`            // everything committed on this timeline up to this moment is in the range or before it
+	Stored int64     `json:"stored,omitempty"` // bytes in the store
+	Cut    bool      `json:"cut,omitempty"`    // what followed it has expired, so that Until is only at least; it is no gap
 }
 
 // Gap is WAL that is missing between two ranges of a timeline, or between a timeline and the one it left.
@@ -127,9 +128,10 @@ func (w *WAL) Gaps() (gaps []Gap) {
 		t := &w.Timelines[i]
 		for j, r := range t.Ranges {
 			switch {
+			case j > 0 && t.Ranges[j-1].Cut:
 			case j > 0:
 				gaps = append(gaps, w.gap(t.ID, t.Ranges[j-1].To, r.From, t.Ranges[j-1].Until))
-			case t.Parent != 0 && w.Floor(t.Switch) < r.From:
+			case j == 0 && t.Parent != 0 && w.Floor(t.Switch) < r.From && w.leaves(t) != (time.Time{}):
 				gaps = append(gaps, w.gap(t.ID, w.Floor(t.Switch), r.From, w.leaves(t)))
 			}
 		}
@@ -149,6 +151,42 @@ func (w *WAL) leaves(t *Timeline) (last time.Time) {
 
 func (w *WAL) gap(timeline uint32, from, to LSN, since time.Time) Gap {
 	return Gap{Timeline: timeline, From: from, To: to, First: w.Segment(timeline, from), Last: w.Segment(timeline, to-1), Since: since}
+}
+
+// Without is a log after the WAL between two positions of a timeline went. The log itself is not changed.
+func (w WAL) Without(timeline uint32, from, to LSN) WAL {
+	w.Timelines = append([]Timeline(nil), w.Timelines...)
+	t := w.Timeline(timeline)
+	if t == nil {
+		return w
+	}
+	ranges := t.Ranges
+	t.Ranges = nil
+	for _, r := range ranges {
+		head, tail := r, r
+		if head.To = min(r.To, from); head.To < r.To {
+			head.Until, head.Cut = r.Since, true
+			head.Stored = share(r, head)
+		}
+		if tail.From = max(r.From, to); tail.From > r.From {
+			tail.Stored = share(r, tail)
+		}
+		if head.From < head.To {
+			t.Ranges = append(t.Ranges, head)
+		}
+		if tail.From < tail.To && tail.From > head.To {
+			t.Ranges = append(t.Ranges, tail)
+		}
+	}
+	return w
+}
+
+// share is what a part of a range has of its bytes, as far as can be told.
+func share(r, part Range) int64 {
+	if part.To <= part.From {
+		return 0
+	}
+	return int64(float64(r.Stored) * float64(part.To-part.From) / float64(r.To-r.From))
 }
 
 // Holding returns the range that goes up to a position or beyond it, and begins at it or before; nil when there is none.

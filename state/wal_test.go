@@ -94,6 +94,34 @@ func TestGapsAndFrontier(t *testing.T) {
 	}
 }
 
+func TestWithout(t *testing.T) {
+	one := state.Range{From: 1 * seg, To: 11*seg + 100, Since: moment(1), Until: moment(11), Stored: 1000}
+	for name, tc := range map[string]struct {
+		from, to state.LSN
+		want     []state.Range
+	}{
+		"nothing": {11*seg + 100, 20 * seg, []state.Range{one}},
+		"all":     {0, 20 * seg, nil},
+		"head":    {1 * seg, 2 * seg, []state.Range{{From: 2 * seg, To: 11*seg + 100, Since: moment(1), Until: moment(11), Stored: 900}}},
+		"middle": {2 * seg, 9 * seg, []state.Range{
+			{From: 1 * seg, To: 2 * seg, Since: moment(1), Until: moment(1), Stored: 99, Cut: true},
+			{From: 9 * seg, To: 11*seg + 100, Since: moment(1), Until: moment(11), Stored: 200},
+		}},
+	} {
+		w := state.WAL{SegmentSize: int64(seg), Timelines: []state.Timeline{{ID: 1, Ranges: []state.Range{one}}, {ID: 2, Ranges: []state.Range{one}}}}
+		got := w.Without(1, tc.from, tc.to)
+		if diff := cmp.Diff([][]state.Range{tc.want, {one}}, [][]state.Range{got.Timelines[0].Ranges, got.Timelines[1].Ranges}); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+		if gaps := got.Gaps(); len(gaps) > 0 {
+			t.Errorf("%s: what expired is told as a gap: %+v", name, gaps)
+		}
+		if diff := cmp.Diff([]state.Range{one}, w.Timelines[0].Ranges); diff != "" {
+			t.Errorf("%s: the log itself was changed (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
 func TestWALMovesWithItsBackupAndStore(t *testing.T) {
 	c := state.Catalog{WAL: map[string][]state.WAL{"backup.a": {{Store: "store.s", System: "7"}, {Store: "store.t", System: "7"}}}}
 	before := c.WAL["backup.a"]
