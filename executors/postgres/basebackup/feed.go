@@ -2,6 +2,7 @@ package basebackup
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -125,7 +126,11 @@ func (f *feed) addLarge(e executors.Entry, size int64, r io.Reader) error {
 		select {
 		case <-p.done:
 			f.bytes += p.n
-			return p.result()
+			err := p.result()
+			if errors.Is(err, io.ErrUnexpectedEOF) { // the sink knows why it stopped
+				err = cmp.Or(f.sink.Flush(f.ctx), err)
+			}
+			return err
 		case <-tick.C:
 			if err := f.alive(); err != nil {
 				p.end()
