@@ -13,6 +13,7 @@ import (
 
 	"github.com/holdfast-io/holdfast/executors"
 	"github.com/holdfast-io/holdfast/executors/executortest"
+	"github.com/holdfast-io/holdfast/executors/postgres/wal"
 	"github.com/holdfast-io/holdfast/policy"
 	"github.com/holdfast-io/holdfast/test/pgserver"
 )
@@ -83,6 +84,9 @@ func TestBaseBackup(t *testing.T) {
 		t.Fatalf("result %+v", res)
 	}
 	x := New(Options{})
+	if _, err := x.Verify(t.Context(), executors.VerifyRequest{}, from); err != nil {
+		t.Fatal(err)
+	}
 	req := executors.RestoreRequest{Target: executors.Target{Root: filepath.Join(dir, "restored"), Spaces: map[string]string{space: filepath.Join(dir, "moved")}}}
 	preview, err := x.Preview(t.Context(), req, from)
 	if err != nil {
@@ -144,6 +148,74 @@ func TestBaseBackupFails(t *testing.T) {
 		t.Errorf("%s slots are left", got)
 	}
 	execSQL(t, s, "postgres", "select 1")
+}
+
+// TestVerifyBaseBackup: a change of any kind is found and named.
+func TestVerifyBaseBackup(t *testing.T) {
+	s := pgserver.Start(t, pgserver.Options{InitArgs: []string{"--data-checksums"}})
+	execSQL(t, s, "postgres", "create table pages as select i as id, repeat(md5(i::text), 20) x from generate_series(1, 300) i; checkpoint")
+	table := "data/" + ask(t, s, "postgres", "select pg_relation_filepath('pages')")
+	req := physical(s, policy.WALNone)
+	store, sink := newPoint(req.Point)
+	res, err := New(Options{}).Backup(t.Context(), req, sink)
+	if err != nil {
+		t.Fatal(err)
+	}
+	store.Commit(sink, res)
+	start, err := wal.ParseLSN(res.Meta[executors.MetaStart])
+	if err != nil {
+		t.Fatal(err)
+	}
+	segment := ""
+	for _, it := range sink.Items() {
+		if strings.HasPrefix(it.Entry.Path, "data/pg_wal/0") {
+			segment = it.Entry.Path
+		}
+	}
+	for _, c := range []struct {
+		what, item string
+		change     func(*executortest.Item) *executortest.Item
+		want       string
+	}{
+		{"nothing", "", nil, ""},
+		{"a byte of a table", table, flip(5000), "where the backup manifest says"},
+		{"a file is away", table, func(*executortest.Item) *executortest.Item { return nil }, "are not in it: " + table[5:]},
+		{"a file is cut", table, func(it *executortest.Item) *executortest.Item { it.Data = it.Data[:8192]; return it }, "where the backup manifest says"},
+		{"a byte of pg_control", "data/global/pg_control", flip(40), "verify global/pg_control"},
+		{"a byte of the manifest", "backup_manifest", flip(300), "verify backup_manifest"},
+		{"the WAL is away", segment, func(*executortest.Item) *executortest.Item { return nil }, "verify the WAL of the base backup"},
+		{"a byte of the WAL", segment, flip(int(start%(16<<20)) + 20), "verify the WAL of the base backup"},
+		{"another backup's document", "physical.json", func(it *executortest.Item) *executortest.Item {
+			it.Data = []byte(strings.Replace(string(it.Data), `"system_identifier": "`, `"system_identifier": "1`, 1))
+			return it
+		}, "it is of system"},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			var items []*executortest.Item
+			for _, it := range sink.Items() {
+				if it.Entry.Path == c.item {
+					changed := *it
+					changed.Data = append([]byte(nil), it.Data...)
+					if it = c.change(&changed); it == nil {
+						continue
+					}
+					it.Entry.Size = int64(len(it.Data))
+				}
+				items = append(items, it)
+			}
+			_, err := New(Options{}).Verify(t.Context(), executors.VerifyRequest{}, executortest.NewSupply(items...).WithMeta(res.Meta))
+			if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+				t.Errorf("got %v, want %q", err, c.want)
+			}
+		})
+	}
+}
+
+func flip(at int) func(*executortest.Item) *executortest.Item {
+	return func(it *executortest.Item) *executortest.Item {
+		it.Data[at] ^= 1
+		return it
+	}
 }
 
 // TestSlotOfBackups: WAL is held back from the first backup on, and a slot that lost WAL is told.

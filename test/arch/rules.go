@@ -44,8 +44,8 @@ var Rules = []Rule{
 	{"executors/executortest", []string{"executors", "policy"}},
 	{"executors/postgres/archive", nil}, // what a dump's bytes mean; no server, no policy
 	{"executors/qdrant/archive", nil},   // the same of a collection's archives
-	{"executors/postgres/basebackup", []string{"executors", "executors/postgres/replication", "executors/postgres/wal"}},
-	{"executors/scratch", nil},          // folders that leave nothing behind
+	{"executors/postgres/basebackup", []string{"executors", "executors/postgres/..."}},
+	{"executors/scratch", nil}, // folders that leave nothing behind
 	{"executors/...", []string{"executors", "executors/postgres/...", "executors/qdrant/archive", "executors/scratch", "policy", "internal/diag"}},
 
 	{"internal/repo/...", []string{"internal/repo/...", "internal/blob", "internal/clock"}},

@@ -19,11 +19,11 @@ import (
 
 // Request says how a base backup is made.
 type Request struct {
-	Conn       *replication.Conn
-	Label      string // in backup_label and the server's log
-	Fast       bool   // the checkpoint at its beginning
-	Version    string // of the server
-	Standby    bool
+	Conn      *replication.Conn
+	Label     string // in backup_label and the server's log
+	Fast      bool   // the checkpoint at its beginning
+	Version   string // of the server
+	Standby   bool
 	IdleLimit time.Duration                                // of silence between two pieces of data
 	Now       func(ctx context.Context) (time.Time, error) // the server's clock; on a standby, up to where it has replayed
 }

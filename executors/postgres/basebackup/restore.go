@@ -1,7 +1,6 @@
 package basebackup
 
 import (
-	"bufio"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -9,9 +8,11 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/holdfast-io/holdfast/executors"
+	"github.com/holdfast-io/holdfast/executors/postgres/pgdata"
 )
 
 // Restoration is a data directory that will be written, decided before anything is.
@@ -180,21 +181,24 @@ func (r *Restoration) write(name string, e executors.Entry, content io.Reader, b
 	return nil
 }
 
-// spaceMap writes where tablespaces are now: a server makes the links when recovery begins. A line is the OID, a blank and the
-// path, in which a backslash stands before line ends and backslashes (do_pg_backup_start in src/backend/access/transam/xlog.c).
+// spaceMap writes where tablespaces are now: a server makes the links when recovery begins.
 func (r *Restoration) spaceMap(at string, old io.Reader) error {
-	var text strings.Builder
-	lines := bufio.NewScanner(old)
-	for lines.Scan() {
-		oid, _, _ := strings.Cut(lines.Text(), " ")
-		if p := r.byOID[oid]; p != nil && oid != "" {
-			text.WriteString(oid + " " + strings.NewReplacer("\\", "\\\\", "\n", "\\\n", "\r", "\\\r").Replace(p.final) + "\n")
-		}
-	}
-	if err := lines.Err(); err != nil {
+	text, err := io.ReadAll(io.LimitReader(old, maxDocument))
+	if err != nil {
 		return err
 	}
-	return os.WriteFile(at, []byte(text.String()), 0o600)
+	spaces, err := pgdata.ParseTablespaceMap(text)
+	if err != nil {
+		return err
+	}
+	for i := range spaces {
+		p := r.byOID[strconv.FormatUint(uint64(spaces[i].OID), 10)]
+		if p == nil {
+			return fmt.Errorf("%s names tablespace %d, which the backup does not hold", spaceMapFile, spaces[i].OID)
+		}
+		spaces[i].Path = p.final
+	}
+	return os.WriteFile(at, pgdata.TablespaceMap(spaces), 0o600)
 }
 
 // extras writes what tells the server how to recover.
