@@ -137,6 +137,13 @@ func Launch(t testing.TB, data string, like *Server, settings map[string]string)
 // Own gives folders and files to the server's account.
 func (s *Server) Own(paths ...string) error { return s.account.own(paths...) }
 
+// OwnAll gives a folder and all that is in it to the server's account.
+func (s *Server) OwnAll(dir string) error {
+	return filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
+		return errors.Join(err, s.account.own(path))
+	})
+}
+
 // Log returns what the server has written.
 func (s *Server) Log() string {
 	text, _ := os.ReadFile(s.log)

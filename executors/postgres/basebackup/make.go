@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -66,7 +65,7 @@ func (m *maker) run() error {
 		return err
 	}
 	doc.System = strconv.FormatUint(system.ID, 10)
-	if doc.SegmentSize, err = segmentSize(m.ctx, m.req.Conn); err != nil {
+	if doc.SegmentSize, err = m.req.Conn.SegmentSize(m.ctx); err != nil {
 		return err
 	}
 	opts := replication.BackupOptions{
@@ -165,22 +164,4 @@ func (m *maker) visit(member replication.Member, r io.Reader) error {
 		return fmt.Errorf("store %s: %w", member.Path, err)
 	}
 	return nil
-}
-
-// segmentSize asks for the size of WAL segments, which is told as "16MB".
-func segmentSize(ctx context.Context, c *replication.Conn) (int64, error) {
-	text, err := c.Show(ctx, "wal_segment_size")
-	if err != nil {
-		return 0, err
-	}
-	var n int64
-	var unit string
-	if _, err := fmt.Sscanf(text, "%d%s", &n, &unit); err != nil {
-		return 0, fmt.Errorf("the server's wal_segment_size is %.40q", text)
-	}
-	factor := map[string]int64{"B": 1, "kB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30}[strings.TrimSpace(unit)]
-	if n *= factor; n < 1<<20 || n > 1<<30 || n&(n-1) != 0 {
-		return 0, fmt.Errorf("the server's wal_segment_size is %.40q", text)
-	}
-	return n, nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"strconv"
+	"strings"
 
 	"github.com/holdfast-io/holdfast/executors/postgres/wal"
 )
@@ -104,4 +105,22 @@ func position(row [][]byte) (wal.LSN, uint32, error) {
 	}
 	lsn, err := wal.ParseLSN(string(row[0]))
 	return lsn, timeline, err
+}
+
+// SegmentSize asks for the size of WAL segments in bytes. The server tells it as "16MB".
+func (c *Conn) SegmentSize(ctx context.Context) (int64, error) {
+	text, err := c.Show(ctx, "wal_segment_size")
+	if err != nil {
+		return 0, err
+	}
+	var n int64
+	var unit string
+	if _, err := fmt.Sscanf(text, "%d%s", &n, &unit); err != nil {
+		return 0, fmt.Errorf("the server's wal_segment_size is %.40q", text)
+	}
+	factor := map[string]int64{"B": 1, "kB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30}[strings.TrimSpace(unit)]
+	if n *= factor; n < 1<<20 || n > 1<<30 || n&(n-1) != 0 {
+		return 0, fmt.Errorf("the server's wal_segment_size is %.40q", text)
+	}
+	return n, nil
 }
