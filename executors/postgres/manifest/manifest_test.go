@@ -124,8 +124,10 @@ func TestHostileInputIsBounded(t *testing.T) {
 		}
 	}
 	broken := errors.New("store is gone")
-	if _, err := Read(io.MultiReader(strings.NewReader(sample2[:200]), failing{broken}), discard); !errors.Is(err, broken) {
-		t.Errorf("the reader's error is lost: %v", err)
+	for _, cut := range []int{0, 200, len(sample2)} {
+		if _, err := Read(io.MultiReader(strings.NewReader(sample2[:cut]), failing{broken}), discard); !errors.Is(err, broken) {
+			t.Errorf("the reader's error at byte %d is lost: %v", cut, err)
+		}
 	}
 }
 
