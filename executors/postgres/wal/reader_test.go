@@ -305,6 +305,27 @@ func TestEvents(t *testing.T) {
 	}
 }
 
+func TestMainData(t *testing.T) {
+	for name, tc := range map[string]struct{ body, want string }{
+		"short":             {"\xff\x02ab", "ab"},
+		"long":              {"\xfe\x02\x00\x00\x00ab", "ab"},
+		"with an origin":    {"\xfd\x01\x00\xff\x02ab", "ab"},
+		"of a subxact":      {"\xfc\x01\x00\x00\x00\xff\x02ab", "ab"},
+		"empty":             {"", ""},
+		"with a block":      {"\x00\x01\x00\xff\x02ab", ""},
+		"too short":         {"\xff\x03ab", ""},
+		"too long":          {"\xff\x01ab", ""},
+		"cut in the origin": {"\xfd\x01", ""},
+		"origin alone":      {"\xfd\x01\x00", ""},
+		"huge":              {"\xfe\xff\xff\xff\xffab", ""},
+	} {
+		got, err := mainData([]byte(tc.body))
+		if (err == nil) != (tc.want != "") || err == nil && string(got) != tc.want {
+			t.Errorf("%s: %q, %v, want %q", name, got, err, tc.want)
+		}
+	}
+}
+
 func TestSummarise(t *testing.T) {
 	w := newWriter()
 	first := w.record(heap, 0, 3, make([]byte, 30000))

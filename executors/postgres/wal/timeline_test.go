@@ -16,7 +16,8 @@ import (
 // history through the files: no record is missing and the newest commit is on the newest timeline.
 func TestAcrossTimelines(t *testing.T) {
 	s := pgserver.Start(t, pgserver.Options{
-		InitArgs: []string{"--wal-segsize=1"}, Config: map[string]string{"wal_keep_size": "500MB", "restore_command": "false"},
+		InitArgs: []string{"--wal-segsize=1"},
+		Config:   map[string]string{"wal_keep_size": "500MB", "restore_command": "false", "hot_standby": "off"}, // no connection before recovery ends
 	})
 	dir := filepath.Join(s.Data, "pg_wal")
 	for tl := Timeline(1); ; tl++ {
