@@ -43,9 +43,13 @@ var Rules = []Rule{
 	{"executors", []string{"policy"}},
 	{"executors/executortest", []string{"executors", "policy"}},
 	{"executors/postgres/archive", nil}, // what a dump's bytes mean; no server, no policy
-	{"executors/qdrant/archive", nil},   // the same of a collection's archives
+	{"executors/postgres/wal", nil},     // what the write-ahead log's bytes and names mean
+	{"executors/postgres/pgdata", []string{"executors/postgres/wal"}},
+	{"executors/postgres/manifest", []string{"executors/postgres/wal"}},
+	{"executors/postgres/replication", []string{"executors/postgres/wal"}},
 	{"executors/postgres/basebackup", []string{"executors", "executors/postgres/..."}},
-	{"executors/scratch", nil}, // folders that leave nothing behind
+	{"executors/qdrant/archive", nil}, // the same of a collection's archives
+	{"executors/scratch", nil},        // folders that leave nothing behind
 	{"executors/...", []string{"executors", "executors/postgres/...", "executors/qdrant/archive", "executors/scratch", "policy", "internal/diag"}},
 
 	{"internal/repo/...", []string{"internal/repo/...", "internal/blob", "internal/clock"}},
@@ -67,7 +71,10 @@ var Rules = []Rule{
 
 // Pure are the packages whose results depend on their arguments alone. The law below holds for them and for every
 // package of ours they import.
-var Pure = []string{"policy/...", "planner/...", "state", "state/statefile"}
+var Pure = []string{
+	"policy/...", "planner/...", "state", "state/statefile",
+	"executors/postgres/wal", "executors/postgres/pgdata", "executors/postgres/manifest",
+}
 
 // NotPure are the exceptions inside those folders.
 var NotPure = []string{"policy/lang/..."}

@@ -192,8 +192,11 @@ func (d *decoder) delim(want json.Delim) error {
 
 // finish checks that everything was there, that nothing follows, and the manifest's own checksum.
 func (d *decoder) finish() error {
-	if _, err := d.json.Token(); !errors.Is(err, io.EOF) {
-		return fmt.Errorf("bytes follow its end, or reading on failed: %v", err)
+	d.in.grant()
+	if _, err := d.json.Token(); err == nil {
+		return errors.New("more follows behind its end")
+	} else if !errors.Is(err, io.EOF) {
+		return err
 	}
 	needed := []string{"Files", "WAL-Ranges", "Manifest-Checksum"}
 	if d.m.Version == 2 {

@@ -67,7 +67,7 @@ func (l WALLevel) String() string {
 // Control is what a control file says.
 type Control struct {
 	SystemID       uint64 // of the cluster and of all its copies
-	Version        uint32 // of the file's layout: 1300 or 1800
+	Version        uint32 // of the file's layout: 1300, 1700 or 1800
 	CatalogVersion uint32
 	State          State
 	Modified       time.Time
@@ -92,14 +92,15 @@ type Control struct {
 	ChecksumVersion uint32 // of data pages; 0 without checksums
 }
 
-// The layouts and where each ends with its checksum. From 13 on all fields of interest are at the same places: 18 added one
-// behind them.
+// The layouts and where each ends with its checksum. From 13 on all fields of interest are at the same places: 17 filled a gap,
+// 18 added a field behind them.
 const (
 	layout13 = 1300
+	layout17 = 1700
 	layout18 = 1800
 )
 
-var crcAt = map[uint32]int{layout13: 288, layout18: 292}
+var crcAt = map[uint32]int{layout13: 288, layout17: 288, layout18: 292}
 
 // catalogs is CATALOG_VERSION_NO of the released major versions (src/include/catalog/catversion.h).
 var catalogs = map[uint32]int{202007201: 13, 202107181: 14, 202209061: 15, 202307071: 16, 202406281: 17, 202506291: 18}
@@ -117,7 +118,7 @@ func ParseControl(content []byte) (Control, error) {
 	version := binary.LittleEndian.Uint32(content[8:])
 	end, ok := crcAt[version]
 	if !ok {
-		return Control{}, fmt.Errorf("pg_control has version %d, and not %d (PostgreSQL 13 to 17) or %d (18)", version, layout13, layout18)
+		return Control{}, fmt.Errorf("pg_control has version %d, and not %d (PostgreSQL 13 to 16), %d (17) or %d (18)", version, layout13, layout17, layout18)
 	}
 	if len(content) < end+4 {
 		return Control{}, fmt.Errorf("pg_control has %d bytes, which are too few", len(content))
