@@ -14,7 +14,7 @@ import (
 	"github.com/holdfast-io/holdfast/state"
 )
 
-// server is a PostgreSQL server as the tests imagine it: it fills a segment in every ten minutes, and each promotion begins
+// server is a PostgreSQL server as the tests imagine it: it fills a segment in every sixteen minutes, and each promotion begins
 // another timeline.
 type server struct {
 	system   string
@@ -24,7 +24,7 @@ type server struct {
 
 const (
 	segment   = state.LSN(16 << 20)
-	perMinute = segment / 10
+	perMinute = segment / 16
 )
 
 func (s server) lsn(t time.Time) state.LSN {
@@ -169,7 +169,7 @@ func drawPITR(t *rapid.T) (planner.Input, []server) {
 		servers = append(servers, s)
 		for _, store := range []string{"store.primary", "store.offsite"} {
 			lost := map[state.LSN]bool{}
-			for _, n := range rapid.SliceOfN(rapid.IntRange(0, minutes/10+1), 0, 3).Draw(t, "lost") {
+			for _, n := range rapid.SliceOfN(rapid.IntRange(0, minutes/16+1), 0, 3).Draw(t, "lost") {
 				lost[state.LSN(n)] = true
 			}
 			in.Catalog.WAL["backup.pitr"] = append(in.Catalog.WAL["backup.pitr"], s.log(store, span[1], func(_ uint32, n state.LSN) bool { return lost[n] }))
