@@ -24,8 +24,11 @@ func Begin(rule policy.Retention, now time.Time) time.Time {
 // window that no older one of them reaches, because WAL is missing in between or the server is another. Damaged bases take
 // no sound one's place, and unproven ones no proven one's.
 func Bases(points []state.RestorePoint, logs []state.WAL, rule policy.Retention, now time.Time) []int {
+	if len(logs) == 0 && rule.Continuous <= 0 {
+		return nil
+	}
 	order := slices.DeleteFunc(newestFirst(points), func(i int) bool { return points[i].Base == nil || points[i].Incomplete })
-	if len(order) == 0 || len(logs) == 0 && rule.Continuous <= 0 {
+	if len(order) == 0 {
 		return nil
 	}
 	b := &bases{points: points, begin: Begin(rule, now), needed: map[int]bool{}}
