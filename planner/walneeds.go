@@ -93,14 +93,15 @@ func (j walJudge) keeping(address string) (rule policy.Retention, some, destroye
 func (j walJudge) needs(address string, log *state.WAL, needs *walNeeds) {
 	rule, some, destroyed := j.keeping(address)
 	points := j.points(address)
-	proven, oldest := false, state.LSN(math.MaxUint64)
+	begin := retention.Begin(rule, j.in.Now)
+	filled, oldest := false, state.LSN(math.MaxUint64)
 	for i := range points {
 		b := points[i].Base
 		if b == nil || b.System != log.System {
 			continue
 		}
 		needs.bases = append(needs.bases, b)
-		oldest, proven = min(oldest, b.Start), proven || points[i].Verified()
+		oldest, filled = min(oldest, b.Start), filled || points[i].Verified() && !points[i].Time.After(begin)
 	}
 	switch {
 	case destroyed:
@@ -108,8 +109,8 @@ func (j walJudge) needs(address string, log *state.WAL, needs *walNeeds) {
 		needs.from = 0
 	case !some:
 		needs.from = min(needs.from, oldest)
-	case !proven && j.goesOn(points, log):
-		needs.from = 0 // the first base backup is still to be made, or to be proven
+	case !filled && j.goesOn(points, log):
+		needs.from = 0 // no proven base backup is as old as the window yet
 	default:
 		for _, i := range retention.Bases(points, []state.WAL{*log}, rule, j.in.Now) {
 			if b := points[i].Base; b.System == log.System {

@@ -162,7 +162,7 @@ var registry = []Block{
 			{Name: "yearly", Type: TypeInt, Max: maxCount, Doc: "The same for years."},
 			{Name: "min_verified", Type: TypeInt, Max: maxCount, Doc: "Never fewer verified restore points than this, whatever the rules say: the newest verified ones stay."},
 			{Name: "max_prune_percent", Type: TypeInt, Min: 1, Max: 100, Doc: "One apply expires at most this share of a backup's restore points; no limit when absent."},
-			{Name: "continuous", Type: TypeDuration, Doc: "PostgreSQL backups with WAL: every instant younger than this can be restored. The base backup that the window begins with stays, and all WAL since; older restore points keep just the WAL that makes them consistent. Without it, WAL since the newest base backup stays."},
+			{Name: "continuous", Type: TypeDuration, Doc: "PostgreSQL backups with WAL: every instant younger than this can be restored. The base backup that the window begins with stays, and all WAL since; older restore points keep just the WAL that makes them consistent. `\"24h\"` for them when absent."},
 		},
 	},
 	{

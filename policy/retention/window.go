@@ -11,20 +11,27 @@ import (
 // DefaultContinuous is the window of backups with WAL whose retention names none.
 const DefaultContinuous = policy.Duration(24 * time.Hour)
 
+// Begin is the beginning of the continuous window of a backup with WAL.
+func Begin(rule policy.Retention, now time.Time) time.Time {
+	if rule.Continuous > 0 {
+		return now.Add(-rule.Continuous.Std())
+	}
+	return now.Add(-DefaultContinuous.Std())
+}
+
 // Bases returns the indexes of the base backups that the continuous window stands on, ascending. They are the newest base
 // that is at least as old as the window, so that recovery can begin before each of its instants, and those inside of the
 // window that no older one of them reaches, because WAL is missing in between or the server is another. Damaged bases take
 // no sound one's place, and unproven ones no proven one's.
 func Bases(points []state.RestorePoint, logs []state.WAL, rule policy.Retention, now time.Time) []int {
-	order := slices.DeleteFunc(newestFirst(points), func(i int) bool { return points[i].Base == nil || points[i].Incomplete })
-	if len(order) == 0 || len(logs) == 0 && rule.Continuous <= 0 {
+	if len(logs) == 0 && rule.Continuous <= 0 {
 		return nil
 	}
-	window := rule.Continuous
-	if window <= 0 {
-		window = DefaultContinuous
+	order := slices.DeleteFunc(newestFirst(points), func(i int) bool { return points[i].Base == nil || points[i].Incomplete })
+	if len(order) == 0 {
+		return nil
 	}
-	b := &bases{points: points, begin: now.Add(-window.Std()), needed: map[int]bool{}}
+	b := &bases{points: points, begin: Begin(rule, now), needed: map[int]bool{}}
 	for _, counts := range []func(evidence) bool{
 		func(evidence) bool { return true },
 		func(e evidence) bool { return e != damaged },
@@ -70,7 +77,7 @@ func (b *bases) under(log *state.WAL, order []int) {
 			continue
 		}
 		for _, piece := range log.Reach(b.points[i].Base) {
-			if log.At(piece).Until.After(b.begin) && !covered[piece] {
+			if !log.At(piece).Until.Before(b.begin) && !covered[piece] {
 				covered[piece], b.needed[i] = true, true
 			}
 		}
