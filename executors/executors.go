@@ -91,6 +91,7 @@ type RestoreRequest struct {
 	Only    []string          // globs over item paths; empty means everything. Their meaning below an item is the executor's
 	Replace bool              // overwrite what is there
 	Options map[string]string // executor's own, such as "globals"
+	WAL     WALArchive        // write-ahead log that is stored of the backup; nil where there is none
 	Log     *slog.Logger
 }
 
