@@ -181,11 +181,11 @@ func TestBackupCommand(t *testing.T) {
 
 func TestBackupOptionsAreChecked(t *testing.T) {
 	for part, opts := range map[string]BackupOptions{
-		"label":             {Label: "a\x00"},
-		"neither fast":      {Checkpoint: "quick"},
-		"31 kB/s":           {MaxRate: 31},
-		"1048577 kB/s":      {MaxRate: 1<<20 + 1},
-		"need a manifest":   {ManifestChecksums: "SHA256"},
+		"label":              {Label: "a\x00"},
+		"neither fast":       {Checkpoint: "quick"},
+		"31 kB/s":            {MaxRate: 31},
+		"1048577 kB/s":       {MaxRate: 1<<20 + 1},
+		"need a manifest":    {ManifestChecksums: "SHA256"},
 		"\"MD5\" is unknown": {Manifest: true, ManifestChecksums: "MD5"},
 	} {
 		checkError(t, opts.check(18), part)
