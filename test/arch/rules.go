@@ -42,6 +42,8 @@ var Rules = []Rule{
 
 	{"executors", []string{"policy"}},
 	{"executors/executortest", []string{"executors", "policy"}},
+	{"executors/postgres/wal", nil}, // positions in the log; no server
+	{"executors/postgres/replication", []string{"executors/postgres/wal"}},
 	{"executors/postgres/archive", nil}, // what a dump's bytes mean; no server, no policy
 	{"executors/postgres/wal", nil},     // what the write-ahead log's bytes and names mean
 	{"executors/postgres/pgdata", []string{"executors/postgres/wal"}},

@@ -85,6 +85,9 @@ func (c *Conn) startStream(ctx context.Context, opts StreamOptions) (*Stream, er
 	if opts.ConfirmLimit == 0 {
 		opts.ConfirmLimit = DefaultConfirmLimit
 	}
+	if _, err := c.IdentifySystem(ctx); err != nil { // a standby before 14 refuses to stream otherwise
+		return nil, err
+	}
 	text, err := c.Show(ctx, "wal_sender_timeout")
 	if err != nil {
 		return nil, err

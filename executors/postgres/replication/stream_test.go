@@ -18,7 +18,7 @@ import (
 
 const (
 	segment   = wal.LSN(16 << 20)
-	receivers = "select count(*)::text from pg_stat_replication"
+	receivers = "select count(*)::text from pg_stat_replication where state <> 'startup'"
 )
 
 // boundary is the first byte of the segment being written.
