@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/holdfast-io/holdfast/internal/blob"
+	"github.com/holdfast-io/holdfast/internal/repo/frame"
 	"github.com/holdfast-io/holdfast/internal/repo/wal"
 )
 
@@ -176,6 +177,20 @@ func (r *Repository) readClaim(ctx context.Context, f wal.File) (wal.Claim, erro
 		return wal.Claim{}, fmt.Errorf("read %s: %w", name, err)
 	}
 	return r.openClaim(f, raw)
+}
+
+// sealClaim makes the stored form of a claim. Its frame is raw: a claim is short and mostly hashes, and making an encoder for it
+// takes longer than all the rest.
+func (r *Repository) sealClaim(c wal.Claim) ([]byte, error) {
+	plain, err := c.Encode()
+	if err != nil {
+		return nil, fmt.Errorf("encode claim: %w", err)
+	}
+	sealed, err := r.meta.Seal(frame.AppendRaw(nil, plain))
+	if err != nil {
+		return nil, fmt.Errorf("encode claim: %w", err)
+	}
+	return sealed, nil
 }
 
 func (r *Repository) openClaim(f wal.File, raw []byte) (wal.Claim, error) {

@@ -67,13 +67,9 @@ const claimTries = 5
 // claimWAL claims a name for a content. It returns the claim that is there already, when that is for the same.
 func (r *Repository) claimWAL(ctx context.Context, claim wal.Claim) (*wal.Claim, error) {
 	name := walClaimName(claim.File)
-	plain, err := claim.Encode()
+	sealed, err := r.sealClaim(claim)
 	if err != nil {
-		return nil, fmt.Errorf("encode claim: %w", err)
-	}
-	sealed, err := r.sealMetadata(plain)
-	if err != nil {
-		return nil, fmt.Errorf("encode claim: %w", err)
+		return nil, err
 	}
 	for range claimTries {
 		err = createVerified(ctx, r.bucket, name, sealed)

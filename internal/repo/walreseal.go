@@ -95,13 +95,9 @@ func (s *resealer) sealedAnew(ctx context.Context, f wal.File, info blob.Info) (
 }
 
 func (s *resealer) putClaim(ctx context.Context, c wal.Claim) error {
-	plain, err := c.Encode()
+	sealed, err := s.r.sealClaim(c)
 	if err != nil {
-		return fmt.Errorf("encode claim: %w", err)
-	}
-	sealed, err := s.r.sealMetadata(plain)
-	if err != nil {
-		return fmt.Errorf("encode claim: %w", err)
+		return err
 	}
 	return putVerified(ctx, s.r.bucket, walClaimName(c.File), sealed)
 }

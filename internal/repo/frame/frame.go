@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sync"
 
 	"github.com/klauspost/compress/zstd"
 )
@@ -112,19 +111,12 @@ func (d *Decoder) Decode(dst, frame []byte, size int) ([]byte, error) {
 	return dst[:len(dst)+size], nil // out, with the whole capacity
 }
 
-// packers are idle encoders of metadata: making one takes longer than what it does for a small document.
-var packers sync.Pool
-
 // Pack compresses a metadata document.
 func Pack(plain []byte) ([]byte, error) {
-	z, ok := packers.Get().(*zstd.Encoder)
-	if !ok {
-		var err error
-		if z, err = zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedDefault)); err != nil {
-			return nil, fmt.Errorf("make encoder: %w", err)
-		}
+	z, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedDefault))
+	if err != nil {
+		return nil, fmt.Errorf("make encoder: %w", err)
 	}
-	defer packers.Put(z)
 	return z.EncodeAll(plain, make([]byte, 0, len(plain)/3+64)), nil
 }
 
