@@ -20,7 +20,7 @@ var Rules = []Rule{
 	{"cmd/holdfast", []string{"internal/cli"}},
 	{"internal/cli/view", []string{"policy", "state", "planner/plan", "internal/diag"}},
 	{"internal/cli", []string{
-		"internal/cli/view", "internal/agent", "internal/apply", "internal/repo", "internal/repo/manifest", "internal/blob/...", "internal/clock",
+		"internal/cli/view", "internal/agent", "internal/apply", "internal/repo", "internal/repo/manifest", "internal/repo/wal", "internal/blob/...", "internal/clock",
 		"internal/diag", "internal/redact", "planner", "planner/plan", "policy/...", "state/...",
 		"executors/...",
 	}},
