@@ -65,15 +65,8 @@ func parseRecovery(options map[string]string) (recovery, error) {
 	return r, nil
 }
 
-// settings are the lines of postgresql.auto.conf. Every target is set, so that none stays from an earlier recovery.
+// settings are the lines of postgresql.auto.conf. PostgreSQL refuses a second target, also an empty one.
 func (r recovery) settings() string {
-	targets := map[string]string{}
-	for _, name := range []string{"recovery_target", "recovery_target_time", "recovery_target_lsn", "recovery_target_name", "recovery_target_xid"} {
-		targets[name] = ""
-	}
-	if r.setting != "" {
-		targets[r.setting] = r.value
-	}
 	var b strings.Builder
 	b.WriteString("# written by holdfast\n")
 	line := func(name, value string) { fmt.Fprintf(&b, "%s = '%s'\n", name, quoteConfig(value)) }
@@ -81,8 +74,8 @@ func (r recovery) settings() string {
 	line("recovery_target_timeline", r.timeline)
 	line("recovery_target_action", r.action)
 	line("recovery_target_inclusive", map[bool]string{true: "on", false: "off"}[r.inclusive])
-	for _, name := range []string{"recovery_target", "recovery_target_time", "recovery_target_lsn", "recovery_target_name", "recovery_target_xid"} {
-		line(name, targets[name])
+	if r.setting != "" {
+		line(r.setting, r.value)
 	}
 	return b.String()
 }

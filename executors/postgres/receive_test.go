@@ -205,7 +205,9 @@ func TestReceiveWAL(t *testing.T) {
 	execSQL(t, s, "postgres", "create table log (id serial, x text)")
 	m := newMemory()
 	status, stop := receiving(t, s, m, 200*time.Millisecond)
-	eventually(t, "the receiver begins", func() bool { return status().System != "" || ask(t, s, "postgres", "select count(*) from pg_stat_replication") == "1" })
+	eventually(t, "the receiver begins", func() bool {
+		return status().System != "" || ask(t, s, "postgres", "select count(*) from pg_stat_replication") == "1"
+	})
 	_, from, _ := backedUp(t, physical(s, policy.WALStream))
 	for i := range 5 {
 		execSQL(t, s, "postgres", fmt.Sprintf("insert into log (x) select repeat(md5(i::text), 30) from generate_series(%d, %d) i", i*8000, i*8000+7999))

@@ -145,7 +145,9 @@ func (w *firstByte) Write(p []byte) (int, error) {
 var errReadOnlyWAL = errors.New("this archive is read only")
 
 // Push implements executors.WALArchive.
-func (walArchives) Push(context.Context, string, string, io.Reader, int64) error { return errReadOnlyWAL }
+func (walArchives) Push(context.Context, string, string, io.Reader, int64) error {
+	return errReadOnlyWAL
+}
 
 // DropPieces implements executors.WALArchive.
 func (walArchives) DropPieces(context.Context, string, string) error { return errReadOnlyWAL }

@@ -212,15 +212,29 @@ func (r *Restoration) extras() error {
 	if !r.signal {
 		return nil
 	}
-	f, err := os.OpenFile(filepath.Join(dir, "postgresql.auto.conf"), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
-	if err != nil {
+	auto := filepath.Join(dir, "postgresql.auto.conf")
+	text, err := os.ReadFile(auto)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	_, err = f.WriteString(r.settings)
-	if err = errors.Join(err, f.Close()); err != nil {
+	if err := os.WriteFile(auto, []byte(withoutRecovery(string(text))+r.settings), 0o600); err != nil {
 		return err
 	}
 	return os.WriteFile(filepath.Join(dir, "recovery.signal"), nil, 0o600)
+}
+
+// withoutRecovery drops what an earlier recovery has left in postgresql.auto.conf, where each setting has a line of its own.
+func withoutRecovery(text string) string {
+	var out strings.Builder
+	for line := range strings.Lines(text) {
+		name, _, _ := strings.Cut(line, "=")
+		name = strings.TrimSpace(name)
+		if name == "restore_command" || name == "primary_conninfo" || name == "primary_slot_name" || strings.HasPrefix(name, "recovery_target") {
+			continue
+		}
+		out.WriteString(strings.TrimSuffix(line, "\n") + "\n")
+	}
+	return out.String()
 }
 
 // own gives everything to the account that runs servers.
