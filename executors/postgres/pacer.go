@@ -19,6 +19,7 @@ type pacer struct {
 	bytes  int64         // read in this cycle
 
 	busy, calm float64 // transactions per second while reading and while resting, smoothed; calm 0: nothing known
+	last       float64 // transactions per second in the last rest
 	run        time.Duration
 	good       int // cycles within the budget, one after the other
 }
@@ -26,7 +27,7 @@ type pacer struct {
 // What a pacer goes by.
 const (
 	firstRate   = 16 << 20
-	lowestRate  = 1 << 20
+	lowestRate  = 4 << 20 // a backup that never ends protects nothing
 	firstRun    = 3 * time.Second
 	longestRun  = 24 * time.Second
 	settleTime  = 300 * time.Millisecond // until what was read before the rest is through the pipeline
@@ -97,10 +98,16 @@ func (p *pacer) cycle(busy, calm float64, read time.Duration) {
 	defer p.mu.Unlock()
 	actual := float64(p.bytes) / read.Seconds()
 	p.bytes = 0
-	if p.calm == 0 {
-		p.busy, p.calm = busy, calm
+	// The rests on both sides of the reading: what a server does changes by itself.
+	around := calm
+	if p.last > 0 {
+		around = (p.last + calm) / 2
 	}
-	p.busy, p.calm = (p.busy+busy)/2, (p.calm+calm)/2
+	p.last = calm
+	if p.calm == 0 {
+		p.busy, p.calm = busy, around
+	}
+	p.busy, p.calm = p.busy+(busy-p.busy)/3, p.calm+(around-p.calm)/3
 	if p.calm < quietServer { // an idle host is used fully
 		p.rate, p.run, p.good = math.Inf(1), min(2*p.run, longestRun), 0
 		return
@@ -109,7 +116,7 @@ func (p *pacer) cycle(busy, calm float64, read time.Duration) {
 	switch {
 	case loss > p.budget:
 		p.good, p.run = 0, firstRun
-		p.rate = max(lowestRate, min(p.rate, max(actual, lowestRate))*max(0.4, p.budget/loss))
+		p.rate = max(lowestRate, min(p.rate, max(actual, lowestRate))*max(0.5, p.budget/loss))
 	default:
 		if p.good++; p.good > 2 {
 			p.run = min(2*p.run, longestRun)

@@ -24,7 +24,7 @@ type Request struct {
 	Version   string // of the server
 	Standby   bool
 	IdleLimit time.Duration                                // of silence between two pieces of data
-	Pace      func(ctx context.Context, n int) error         // is asked after n bytes were read, and holds up what is to be spared
+	Pace      func(ctx context.Context, n int) error       // is asked after n bytes were read, and holds up what is to be spared
 	Now       func(ctx context.Context) (time.Time, error) // the server's clock; on a standby, up to where it has replayed
 }
 
