@@ -65,6 +65,17 @@ type Result struct {
 	Problems []Problem         // something is missing or doubtful; any Missing one makes the point incomplete
 }
 
+// Keys of Result.Meta that others than the executor understand: of base backups, where they stand in the write-ahead log.
+const (
+	MetaMethod      = "method" // "physical"; absent for methods that need no more
+	MetaSystem      = "system_identifier"
+	MetaTimeline    = "timeline"
+	MetaStart       = "start_lsn" // recovery begins here
+	MetaEnd         = "end_lsn"   // consistent from here on
+	MetaSegmentSize = "wal_segment_size"
+	MetaCarriesWAL  = "carries_wal" // "true": the WAL from start to end is in the point
+)
+
 // Problem is one thing that a backup, restore or verification could not do as asked.
 type Problem struct {
 	Path    string
@@ -80,13 +91,15 @@ type RestoreRequest struct {
 	Only    []string          // globs over item paths; empty means everything. Their meaning below an item is the executor's
 	Replace bool              // overwrite what is there
 	Options map[string]string // executor's own, such as "globals"
+	WAL     WALArchive        // write-ahead log that is stored of the backup; nil where there is none
 	Log     *slog.Logger
 }
 
 // Target is where a restore goes: Root for files, URL for servers.
 type Target struct {
-	Root string         // Qdrant: the name of the restored collection, in which * stands for its name in the point; empty means *
-	URL  *policy.Secret // may hold a password; nil (Qdrant): the request's Source
+	Root   string            // PostgreSQL, base backups: the data directory. Qdrant: the name of the restored collection, in which * stands for its name in the point; empty means *
+	Spaces map[string]string // PostgreSQL, base backups: new places of tablespaces, by OID or old place
+	URL    *policy.Secret    // may hold a password; nil (Qdrant): the request's Source
 }
 
 // Preview is what a restore will do, told before it starts.
@@ -174,6 +187,8 @@ type Sink interface {
 	Add(ctx context.Context, e Entry, c Content) error
 	// Flush waits until the content of every entry added so far was read and stored.
 	Flush(ctx context.Context) error
+	// Err tells why nothing more will be read, nil while all is well. It does not wait, and may be called at any time.
+	Err() error
 }
 
 // Supply gives one restore point back. Every byte it hands out was checked against its chunk id.

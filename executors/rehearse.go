@@ -31,7 +31,8 @@ type RehearseRequest struct {
 	Source    policy.Source // that the point was made of; zero when the policy does not declare it any more
 	Backup    policy.Backup
 	Rehearsal policy.Rehearsal
-	Dir       string // an existing folder for scratch data; empty: the folder for temporary files
+	WAL       WALArchive // write-ahead log that is stored of the backup; nil where there is none
+	Dir       string     // an existing folder for scratch data; empty: the folder for temporary files
 	Log       *slog.Logger
 }
 

@@ -92,6 +92,8 @@ func (p *planner) due(w *work) (reason plan.Reason, slot time.Time, why string) 
 		return plan.ReasonDamaged, slot, "the newest restore point is damaged, and there is no good copy of it"
 	case w.newest >= 0 && p.elsewhere(w) && !w.points[w.newest].Time.After(p.now):
 		return plan.ReasonFirst, slot, "no store of the policy holds its newest restore point now"
+	case w.newest >= 0 && p.walBroken(w) != "" && !w.points[w.newest].Time.After(p.now):
+		return plan.ReasonWALGap, slot, p.walBroken(w) + ": no instant after that can be restored"
 	case !ok || serves(w.points[w.newest], slot):
 		return "", time.Time{}, ""
 	default:

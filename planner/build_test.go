@@ -164,7 +164,7 @@ func simulate(in planner.Input, p plan.Plan) state.Catalog {
 	for address, list := range in.Catalog.Points {
 		points[address] = append([]state.RestorePoint(nil), list...)
 	}
-	c.Points = points
+	c.Points, c.WAL = points, maps.Clone(c.WAL)
 	c.Runs = append([]state.Run(nil), c.Runs...)
 	run := state.Run{ID: fmt.Sprintf("run-%d", c.Serial), Operation: "apply", Status: state.RunOK, Started: in.Now, Finished: in.Now}
 	for _, a := range p.Actions {
@@ -181,6 +181,7 @@ func simulate(in planner.Input, p plan.Plan) state.Catalog {
 				ID: in.Now.UTC().Format("20060102T150405Z") + "-bbbbbb", Time: in.Now, Slot: a.Slot, Finished: in.Now, Run: run.ID,
 				Source: in.Desired.Backups[a.Address].Source, Size: 1 << 20,
 				Copies: []state.Copy{{Store: a.Store, Repository: c.Objects[a.Store].Repository, Manifest: "m", Stored: 1 << 18}},
+				Base:   nextBase(in.Desired.Backups[a.Address], c.WAL[a.Address], a.Store),
 			})
 		case plan.Verify:
 			list := points[a.Address]
@@ -208,6 +209,18 @@ func simulate(in planner.Input, p plan.Plan) state.Catalog {
 			o := c.Objects[a.Address]
 			o.Usage = &state.Usage{At: in.Now, Bytes: 1 << 20, Condemned: a.Bytes, Due: in.Now.Add(24 * time.Hour)}
 			c.Objects[a.Address] = o
+		case plan.ExpireWAL:
+			for _, still := range planner.StillExpiresWAL(planner.Input{Desired: in.Desired, Catalog: c, Now: in.Now}, []plan.Action{a}) {
+				c.WAL[a.Address] = slices.Clone(c.WAL[a.Address])
+				for i, log := range c.WAL[a.Address] {
+					for _, s := range still.WAL {
+						if log.Store == a.Store && log.System == a.System {
+							log = log.Without(s.Timeline, s.From, s.To)
+						}
+					}
+					c.WAL[a.Address][i] = log
+				}
+			}
 		case plan.Expire:
 			still := planner.StillExpires(planner.Input{Desired: in.Desired, Catalog: c, Now: in.Now}, []plan.Action{a})
 			if len(still) == 0 {
@@ -236,6 +249,21 @@ func simulate(in planner.Input, p plan.Plan) state.Catalog {
 	}
 	c.Runs = append(c.Runs, run)
 	return c
+}
+
+// nextBase is where a base backup stands that is made now: at the end of the newest WAL of its store.
+func nextBase(b policy.Backup, logs []state.WAL, store string) *state.Base {
+	newest := state.WAL{}
+	for _, l := range logs {
+		if l.Store == store && l.Seen.After(newest.Seen) {
+			newest = l
+		}
+	}
+	timeline, end, ok := newest.Frontier()
+	if b.Physical == nil || !ok {
+		return nil
+	}
+	return &state.Base{System: newest.System, Timeline: timeline, Start: max(end.From, newest.Floor(end.To-1)), End: end.To}
 }
 
 // prove sets the newest proof of one copy, as a verification or repair does.

@@ -26,6 +26,7 @@ func (p *planner) driftOf(w *work, gone []leaver) {
 	}
 	p.missedSlot(w)
 	p.breach(w)
+	p.walGap(w)
 	p.hurtCopies(w, gone)
 	p.overdueExpiry(w, gone)
 	p.floor(w)
@@ -97,15 +98,18 @@ func (p *planner) breach(w *work) {
 	}
 	d := plan.Drift{Address: w.address, Reason: plan.DriftRPO, Fixed: w.making != "", Why: "there is no complete restore point; the objective is rpo = " + rpo.String()}
 	if w.newest >= 0 {
-		age := p.now.Sub(w.points[w.newest].Time)
+		last, what := p.newestMoment(w)
+		age := p.now.Sub(last)
 		if age <= rpo.Std() {
 			return
 		}
-		d.Since = w.points[w.newest].Time.Add(rpo.Std())
-		d.Why = fmt.Sprintf("the newest restore point is %s old; the objective is rpo = %s", formatAge(age), rpo)
+		d.Since = last.Add(rpo.Std())
+		d.Why = fmt.Sprintf("%s is %s old; the objective is rpo = %s", what, formatAge(age), rpo)
 	}
 	switch {
 	case d.Fixed:
+	case w.backup.KeepsWAL():
+		d.Why += ". See that its WAL comes in; `holdfast apply -force=" + w.address + "` makes a restore point at once"
 	case paused(w.backup):
 		d.Why += ". The schedule is paused: remove `paused`, or `holdfast apply -force=" + w.address + "` for one restore point"
 	default:

@@ -27,7 +27,7 @@ func (p *planner) expiringPoints(w *work) (gone []leaver) {
 	if !k.some || paused(w.backup) {
 		return nil
 	}
-	for _, v := range retention.Expiring(p.judged(w), k.retention, p.now, k.loc) {
+	for _, v := range retention.Expiring(p.judged(w), p.in.Catalog.WAL[w.address], k.retention, p.now, k.loc) {
 		if v.Index < len(w.points) && !p.leftAlone(&w.after[v.Index]) { // the point to be made is older than the rest when the clock went back
 			gone = append(gone, leaver{index: v.Index, why: strings.Join(v.Reasons, ", ")})
 		}
@@ -170,12 +170,12 @@ func (p *planner) consequences(w *work, k keeping) {
 	}
 	expired, judged := map[int]bool{}, p.judged(w) // by the old rule too
 	if old.some {
-		for _, v := range retention.Expiring(judged, old.retention, p.now, old.loc) {
+		for _, v := range retention.Expiring(judged, p.in.Catalog.WAL[w.address], old.retention, p.now, old.loc) {
 			expired[v.Index] = true
 		}
 	}
 	newly := map[int]bool{}
-	for _, v := range retention.Expiring(judged, k.retention, p.now, k.loc) {
+	for _, v := range retention.Expiring(judged, p.in.Catalog.WAL[w.address], k.retention, p.now, k.loc) {
 		if v.Index < len(w.points) {
 			newly[v.Index] = !expired[v.Index]
 		}
@@ -225,11 +225,13 @@ func (p *planner) untouched() {
 	}
 }
 
-// window tells which span can be restored before and after the plan. Incomplete points do not count.
+// window tells which span can be restored before and after the plan. Incomplete points do not count, nor do base backups
+// whose WAL is not there. expireWAL adds what WAL makes of it.
 func (p *planner) window(w *work, gone []leaver) {
+	logs := p.in.Catalog.WAL[w.address]
 	before, after := plan.Span{}, plan.Span{}
 	for i := range w.points {
-		widen(&before, &w.points[i])
+		widen(&before, &w.points[i], logs)
 	}
 	next := 0
 	for i := range w.after {
@@ -237,16 +239,18 @@ func (p *planner) window(w *work, gone []leaver) {
 			next++
 			continue
 		}
-		widen(&after, &w.after[i])
+		widen(&after, &w.after[i], logs)
+		if w.after[i].Base != nil {
+			p.remaining[w.address] = append(p.remaining[w.address], w.after[i])
+		}
 	}
 	p.out.Windows = append(p.out.Windows, plan.Window{
-		Address: w.address, Before: before, After: after,
-		Lost: before.Points > 0 && (after.Points == 0 || after.From.After(before.From) || after.To.Before(before.To)),
+		Address: w.address, Before: before, After: after, Lost: shrinks(before, after),
 	})
 }
 
-func widen(s *plan.Span, p *state.RestorePoint) {
-	if p.Incomplete {
+func widen(s *plan.Span, p *state.RestorePoint, logs []state.WAL) {
+	if p.Incomplete || !consistent(p, logs) {
 		return
 	}
 	if s.Points == 0 || p.Time.Before(s.From) {
@@ -299,7 +303,7 @@ func (r *rules) expiring(in Input, address string, now time.Time) map[string]boo
 	if !k.some {
 		return ids
 	}
-	expiring := retention.Expiring(points, k.retention, now, k.loc)
+	expiring := retention.Expiring(points, in.Catalog.WAL[address], k.retention, now, k.loc)
 	gone := make([]leaver, len(expiring))
 	for i, v := range expiring {
 		gone[i] = leaver{index: v.Index}

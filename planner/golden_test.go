@@ -157,6 +157,12 @@ var goldens = []struct {
 		in.Catalog.Objects["store.primary"] = o
 		return in
 	}},
+	{"wal", func() planner.Input {
+		in := pitr()
+		in.Now = in.Now.Add(23*time.Hour + 4*time.Minute)
+		return in
+	}},
+	{"wal_gap", func() planner.Input { return gapAt("2026-11-22 01:30") }},
 	{"drift", func() planner.Input {
 		in := offsite(10)
 		store := in.Desired.Stores["store.offsite"]

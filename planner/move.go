@@ -27,6 +27,7 @@ func (p *planner) moves() {
 		if !copied {
 			copied = true
 			p.in.Catalog.Objects, p.in.Catalog.Points = maps.Clone(p.in.Catalog.Objects), maps.Clone(p.in.Catalog.Points)
+			p.in.Catalog.WAL = maps.Clone(p.in.Catalog.WAL)
 			if p.in.Catalog.Objects == nil {
 				p.in.Catalog.Objects = map[string]state.Object{}
 			}

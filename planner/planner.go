@@ -46,6 +46,7 @@ func Plan(in Input) (plan.Plan, diag.List) {
 	p.recoveries()
 	p.backups()
 	p.removals()
+	p.expireWAL()
 	p.prunes()
 	p.expect()
 	p.capacities()
@@ -72,12 +73,13 @@ type planner struct {
 	alone      map[string]int      // store address → copies in another repository that were left alone
 	byAddress  map[string]int      // address → index in out.Changes
 	scratch    []state.RestorePoint
-	then       []state.RestorePoint  // buffer of overdueExpiry
-	expiring   map[string]*leaving   // store address → what this plan takes out of it
-	adding     map[string]int64      // store address → stored bytes that this plan may add
-	damaged    map[damagedKey]string // copies that a refresh saw damaged
-	debts      map[string]*debt      // backup and store address, see recoverKey → copies that are missing since before
-	history    map[string]*past      // backup address → what earlier runs did to it
+	then       []state.RestorePoint            // buffer of overdueExpiry
+	expiring   map[string]*leaving             // store address → what this plan takes out of it
+	adding     map[string]int64                // store address → stored bytes that this plan may add
+	damaged    map[damagedKey]string           // copies that a refresh saw damaged
+	debts      map[string]*debt                // backup and store address, see recoverKey → copies that are missing since before
+	remaining  map[string][]state.RestorePoint // backup address → its base backups that stay
+	history    map[string]*past                // backup address → what earlier runs did to it
 }
 
 // leaving is what a plan takes out of a store.
@@ -91,6 +93,7 @@ func newPlanner(in Input) (*planner, diag.List) {
 		in: in, original: in.Catalog, now: in.Now.UTC(), declared: Objects(in.Desired), initialize: map[string]string{}, repository: map[string]string{},
 		recovering: map[string][]string{}, alone: map[string]int{}, byAddress: map[string]int{},
 		expiring: map[string]*leaving{}, adding: map[string]int64{}, debts: map[string]*debt{},
+		remaining: map[string][]state.RestorePoint{},
 	}
 	var diags, more diag.List
 	p.rules, diags = newRules(in.Desired)

@@ -54,7 +54,7 @@ func (p *planner) removals() {
 		if r.Destroy {
 			gone = p.destroyed(w)
 		} else if k.some {
-			for _, v := range retention.Expiring(p.judged(w), k.retention, p.now, k.loc) {
+			for _, v := range retention.Expiring(p.judged(w), p.in.Catalog.WAL[w.address], k.retention, p.now, k.loc) {
 				if !p.leftAlone(&points[v.Index]) {
 					gone = append(gone, leaver{index: v.Index})
 					p.expirePoint(w, &points[v.Index], plan.ReasonRetention, strings.Join(v.Reasons, ", "), nil)

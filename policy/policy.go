@@ -168,6 +168,7 @@ type Retention struct {
 	Yearly          int      `json:"yearly,omitempty"`
 	MinVerified     int      `json:"min_verified,omitempty"`      // never fewer verified restore points than this
 	MaxPrunePercent int      `json:"max_prune_percent,omitempty"` // 0 means no limit
+	Continuous      Duration `json:"continuous,omitempty"`        // backups with WAL: every instant younger than this stays
 }
 
 // Backup is the policy of one source: how, when, where, how long, how proven. References hold addresses.
@@ -181,20 +182,25 @@ type Backup struct {
 	Compression Compression `json:"compression"`
 	Objective   Objective   `json:"objective,omitzero"`
 	Logical     *Logical    `json:"logical,omitempty"`  // PostgreSQL by pg_dump
+	Physical    *Physical   `json:"physical,omitempty"` // PostgreSQL by base backups and WAL
 	Snapshot    *Snapshot   `json:"snapshot,omitempty"` // Qdrant by shard snapshots
 	Export      *Export     `json:"export,omitempty"`   // Qdrant by scrolling through the points
 	Verify      Verify      `json:"verify"`
 	MaxRate     int64       `json:"max_rate,omitempty"` // bytes per second read from the source; 0: no limit
+	Impact      int         `json:"impact,omitempty"`   // percent of production's throughput it may cost; 0 means DefaultImpact
 }
 
 // Stores returns the store the backup writes to, then those of its copies.
 func (b Backup) Stores() []string { return append([]string{b.Store}, b.Copies...) }
 
-// Method is how a backup reads its source: "logical" for pg_dump, "snapshot" and "export" for Qdrant, "files" for a tree.
+// Method is how a backup reads its source: "logical" for pg_dump, "physical" for base backups, "snapshot" and "export" for
+// Qdrant, "files" for a tree.
 func (b Backup) Method() string {
 	switch {
 	case b.Logical != nil:
 		return "logical"
+	case b.Physical != nil:
+		return "physical"
 	case b.Snapshot != nil:
 		return "snapshot"
 	case b.Export != nil:
@@ -223,7 +229,8 @@ const (
 	CompressionBetter  Compression = "better"
 )
 
-// Objective is a promise: RPO is the greatest age of the newest restore point, RTO the longest restore. Zero means none given.
+// Objective is a promise: RPO is the greatest age of the newest moment that can be restored, RTO the longest restore. Zero
+// means none given.
 type Objective struct {
 	RPO Duration `json:"rpo,omitempty"`
 	RTO Duration `json:"rto,omitempty"`

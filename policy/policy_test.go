@@ -184,7 +184,7 @@ func TestQdrantSource(t *testing.T) {
 
 func TestMethodAndRank(t *testing.T) {
 	for want, b := range map[string]policy.Backup{
-		"files": {}, "logical": {Logical: &policy.Logical{}}, "snapshot": {Snapshot: &policy.Snapshot{}}, "export": {Export: &policy.Export{}},
+		"files": {}, "logical": {Logical: &policy.Logical{}}, "physical": {Physical: &policy.Physical{}}, "snapshot": {Snapshot: &policy.Snapshot{}}, "export": {Export: &policy.Export{}},
 	} {
 		if got := b.Method(); got != want {
 			t.Errorf("method: got %s, want %s", got, want)

@@ -9,11 +9,12 @@ import (
 func (c *Catalog) Movable(from, to string) bool {
 	there, taken := c.Objects[to]
 	_, known := c.Objects[from]
-	return (known || len(c.Points[from]) > 0) && from != to && (!taken || there.Forgotten) && len(c.Points[to]) == 0
+	known = known || len(c.Points[from]) > 0 || len(c.WAL[from]) > 0
+	return known && from != to && (!taken || there.Forgotten) && len(c.Points[to]) == 0 && len(c.WAL[to]) == 0
 }
 
 // Move gives an object and what belongs to it a new address. Restore points remember what they are stored as; copies
-// follow a store that is moved. The maps are changed in place, lists of points are not.
+// and WAL follow a store that is moved. The maps are changed in place, lists of points and of WAL are not.
 func (c *Catalog) Move(from, to string) {
 	if o, ok := c.Objects[from]; ok {
 		delete(c.Objects, from)
@@ -29,7 +30,14 @@ func (c *Catalog) Move(from, to string) {
 		delete(c.Points, from)
 		c.Points[to] = points
 	}
+	if logs := c.WAL[from]; len(logs) > 0 {
+		delete(c.WAL, from)
+		c.WAL[to] = logs
+	}
 	if strings.HasPrefix(from, "store.") {
+		for address, logs := range c.WAL {
+			c.WAL[address] = renameLogs(logs, from, to)
+		}
 		for address, points := range c.Points {
 			c.Points[address] = renameStore(points, from, to)
 		}
@@ -47,4 +55,14 @@ func renameStore(points []RestorePoint, from, to string) []RestorePoint {
 		}
 	}
 	return points
+}
+
+func renameLogs(logs []WAL, from, to string) []WAL {
+	logs = slices.Clone(logs)
+	for i := range logs {
+		if logs[i].Store == from {
+			logs[i].Store = to
+		}
+	}
+	return logs
 }

@@ -16,6 +16,7 @@ type Catalog struct {
 
 	Objects map[string]Object         // policy objects last applied, by address
 	Points  map[string][]RestorePoint // restore points by backup address, ordered by Time then ID
+	WAL     map[string][]WAL          // write-ahead logs by backup address, ordered by Store then System
 	Runs    []Run                     // newest last; the backend keeps the last KeepRuns finished ones
 }
 
@@ -52,7 +53,7 @@ type RestorePoint struct {
 	Finished   time.Time `json:"finished"`
 	Run        string    `json:"run"`
 	Source     string    `json:"source"`               // address
-	Method     string    `json:"method"`               // logical, files
+	Method     string    `json:"method"`               // logical, physical, files
 	Incomplete bool      `json:"incomplete,omitempty"` // some of the source could not be read; never counts as protection
 	Size       int64     `json:"size"`                 // plain bytes it restores to
 	Items      int64     `json:"items"`                // files, databases
@@ -60,6 +61,7 @@ type RestorePoint struct {
 	Position   string    `json:"position,omitempty"`   // LSN at the moment, where there is one
 	Hold       *Hold     `json:"hold,omitempty"`       // it never expires while held
 	StoredAs   string    `json:"stored_as,omitempty"`  // address it was stored under, when its backup was renamed since
+	Base       *Base     `json:"base,omitempty"`       // physical backups: where it stands in the write-ahead log
 	Copies     []Copy    `json:"copies"`
 }
 

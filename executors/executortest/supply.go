@@ -35,6 +35,13 @@ func (s *Store) Supply(point string) *Supply {
 // NewSupply makes a supply of any items, such as hostile ones.
 func NewSupply(items ...*Item) *Supply { return &Supply{point: "made", items: items} }
 
+// WithMeta sets what Meta returns.
+func (s *Supply) WithMeta(meta map[string]string) *Supply {
+	out := *s
+	out.meta = meta
+	return &out
+}
+
 // Damage makes reading fail with err after n bytes of content of the whole point, as a damaged object does.
 func (s *Supply) Damage(n int64, err error) *Supply {
 	s.damage, s.err = n, err

@@ -20,15 +20,18 @@ const (
 	metaPoint     = "point"
 	metaDatabases = "databases" // number of dumps, so that a point that lost one is noticed
 	metaTool      = "pg_dump"   // version
-	metaSystemID  = "system_identifier"
+	metaSystemID  = executors.MetaSystem
 )
 
 // Backup streams the globals and then one dump per database, each to its end before the next begins, so that one
 // snapshot at a time holds back vacuum. Time and Position are those of the first database: everything committed
 // before them is in the restore point.
 func (x *Executor) Backup(ctx context.Context, req executors.BackupRequest, sink executors.Sink) (executors.Result, error) {
+	if req.Backup.Physical != nil {
+		return x.backupPhysical(ctx, req, sink)
+	}
 	if req.Backup.Logical == nil {
-		return executors.Result{}, errors.New("back up PostgreSQL: the backup has no logical block")
+		return executors.Result{}, errors.New("back up PostgreSQL: the backup has neither a logical nor a physical block")
 	}
 	srv, conn, err := dialSource(ctx, req.Source, "holdfast "+req.Point)
 	if err != nil {

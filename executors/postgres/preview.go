@@ -12,6 +12,9 @@ import (
 
 // Preview implements executors.Executor.
 func (x *Executor) Preview(ctx context.Context, req executors.RestoreRequest, from executors.Supply) (executors.Preview, error) {
+	if isPhysical(from) {
+		return x.previewPhysical(ctx, req, from)
+	}
 	p, err := x.planRestore(ctx, req, from)
 	if err != nil {
 		return executors.Preview{}, err

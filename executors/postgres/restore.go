@@ -18,6 +18,9 @@ import (
 // existing database in one transaction. Whatever fails, the database that was there is still there as it was. Roles that
 // were made stay.
 func (x *Executor) Restore(ctx context.Context, req executors.RestoreRequest, from executors.Supply) (executors.Result, error) {
+	if isPhysical(from) {
+		return x.restorePhysical(ctx, req, from)
+	}
 	p, err := x.planRestore(ctx, req, from)
 	if err != nil {
 		return executors.Result{}, err

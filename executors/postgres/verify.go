@@ -10,6 +10,7 @@ import (
 
 	"github.com/holdfast-io/holdfast/executors"
 	"github.com/holdfast-io/holdfast/executors/postgres/archive"
+	"github.com/holdfast-io/holdfast/executors/postgres/basebackup"
 )
 
 // globalsEnd is pg_dumpall's last line of substance; without it the file was cut off.
@@ -18,6 +19,13 @@ const globalsEnd = "-- PostgreSQL database cluster dump complete"
 // Verify lets pg_restore decode every dump to its last byte into nothing. Its table of contents alone would not do: it
 // stands at the front and is whole in a dump that was cut in the middle.
 func (x *Executor) Verify(ctx context.Context, req executors.VerifyRequest, from executors.Supply) (executors.Result, error) {
+	if isPhysical(from) {
+		v, err := basebackup.Verify(ctx, from)
+		if err != nil {
+			return executors.Result{}, err
+		}
+		return executors.Result{Items: v.Items, Bytes: v.Bytes, Version: v.Document.Version, Position: v.Document.End, Meta: from.Meta()}, nil
+	}
 	res := executors.Result{Meta: from.Meta()}
 	dumps := 0
 	err := from.Read(ctx, nil, func(e executors.Entry, r io.Reader) error {

@@ -242,7 +242,7 @@ func rank(a plan.Action) int {
 	switch {
 	case a.Kind == plan.Copy, a.Kind == plan.Initialize && a.From != "":
 		return 1
-	case a.Kind == plan.Expire, a.Kind == plan.Prune:
+	case a.Kind.Destructive(), a.Kind == plan.Prune:
 		return 2
 	default:
 		return 0

@@ -3,8 +3,10 @@ package apply
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/holdfast-io/holdfast/executors"
@@ -140,11 +142,23 @@ func PointOf(id, store, repository string, f Found) state.RestorePoint {
 	return state.RestorePoint{
 		ID: id, Time: f.Info.Time, Slot: f.Info.Slot, Finished: f.Info.Time, Run: f.Info.Run, Source: f.Info.Source,
 		Method: f.Info.Method, Incomplete: f.Info.Incomplete, Size: f.Receipt.Size, Items: f.Receipt.Items,
-		Version: f.Info.Version, Position: f.Info.Position,
+		Version: f.Info.Version, Position: f.Info.Position, Base: baseOf(f.Info.Meta),
 		Copies: []state.Copy{{
 			Store: store, Repository: repository, Manifest: f.Receipt.Manifest, Summary: f.Receipt.Summary, Stored: f.Receipt.Stored,
 		}},
 	}
+}
+
+// baseOf is where a base backup stands in the write-ahead log; nil for points of other methods, and for what cannot be read.
+func baseOf(meta map[string]string) *state.Base {
+	b := &state.Base{System: meta[executors.MetaSystem], Carries: meta[executors.MetaCarriesWAL] == "true"}
+	timeline, err := strconv.ParseUint(meta[executors.MetaTimeline], 10, 32)
+	err = errors.Join(err, b.Start.UnmarshalText([]byte(meta[executors.MetaStart])), b.End.UnmarshalText([]byte(meta[executors.MetaEnd])))
+	if meta[executors.MetaMethod] != "physical" || err != nil {
+		return nil
+	}
+	b.Timeline = uint32(timeline)
+	return b
 }
 
 // addPoint commits the point in its place. Adding it twice changes nothing.

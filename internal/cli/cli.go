@@ -49,7 +49,15 @@ type app struct {
 }
 
 // Run executes one command and returns the process's exit code.
-func Run(ctx context.Context, p Process) int {
+func Run(ctx context.Context, p Process) (code int) {
+	if servesRecovery(p.Args) {
+		defer func() {
+			if v := recover(); v != nil {
+				fmt.Fprintln(p.Stderr, "panic:", v)
+				code = codeNotServed
+			}
+		}()
+	}
 	if p.Open == nil {
 		p.Open = connect.Open
 	}
@@ -62,7 +70,10 @@ func Run(ctx context.Context, p Process) int {
 	if err != nil && ctx.Err() != nil {
 		err = exit(codeInterrupted, errors.Join(errInterrupted, err))
 	}
-	return a.fail(err)
+	if code := a.fail(err); err == nil || !servesRecovery(p.Args) || absent(err) {
+		return code
+	}
+	return codeNotServed
 }
 
 var errInterrupted = errors.New("interrupted")

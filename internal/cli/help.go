@@ -12,7 +12,7 @@ import (
 func commands() []*command {
 	return []*command{
 		initCommand, validateCommand, planCommand, applyCommand, statusCommand, driftCommand,
-		restoreCommand, verifyCommand, holdCommand, releaseCommand, checkCommand, importCommand, bootstrapCommand,
+		restoreCommand, walReceiveCommand, walPushCommand, walFetchCommand, verifyCommand, holdCommand, releaseCommand, checkCommand, importCommand, bootstrapCommand,
 		showCommand, pointsCommand, runsCommand,
 		fmtCommand, keyCommand, rotateCommand, schemaCommand, newCompletion(), versionCommand,
 	}
@@ -52,7 +52,7 @@ const exitCodes = `Exit codes:
   2  plan -detailed-exitcode,      13  blocked by a guard or check
      drift: there is some          14  applied with failures
   3  fmt -check: not formatted     130 interrupted
-  10 the state is locked
+  10 the state is locked           126 wal fetch: not served, and not absent
 `
 
 func (a *app) help(w io.Writer) {

@@ -119,7 +119,7 @@ func (s *session) keepers(address string, now time.Time) map[string][]string {
 		return nil
 	}
 	kept := map[string][]string{}
-	for _, v := range retention.Apply(s.catalog.Points[address], s.policy.Retentions[b.Retention], now, location(b)).Keep {
+	for _, v := range retention.Apply(s.catalog.Points[address], s.catalog.WAL[address], s.policy.Retentions[b.Retention], now, location(b)).Keep {
 		kept[v.Point] = v.Reasons
 	}
 	return kept

@@ -22,6 +22,7 @@ var restoreCommand = &command{
   holdfast restore backup.app -target=postgres://admin@db2/app -only='public.documents' -replace
   holdfast restore backup.app -target=postgres://admin@db2/app_restored -point=20261121T021500Z-9fd2ma -plan-only
   holdfast restore backup.app -target=postgres://admin@db2/app_restored -from=store.offsite
+  holdfast restore backup.app_pitr -target=data_dir=/var/lib/postgresql/15/restored -to=2026-11-21T02:14:00Z
   holdfast restore backup.vectors -target='*_restored' -only='docs-*' -aliases
   holdfast restore backup.vectors -target=http://10.1.0.5:6333,http://10.1.0.6:6333
   holdfast restore backup.points -target=docs_acme -only=docs -filter='{"must":[{"key":"tenant","match":{"value":"acme"}}]}'`,
@@ -30,7 +31,7 @@ var restoreCommand = &command{
 		c := &restoring{approval: ap}
 		c.point = f.string("point", "ID", "latest", "which restore point")
 		c.from = f.string("from", "STORE", "", "read from the copy in this store, and from no other")
-		c.target = f.string("target", "PATH|URL|NAME", "", "where to: a folder (files), a database URL (postgres; a password is better in PGPASSWORD), or a collection's new name, in which * is its old one, on the source's servers or on those of URL[,URL][/NAME] (qdrant; a key is better in QDRANT_API_KEY)")
+		c.target = f.string("target", "PATH|URL|NAME", "", "where to: a folder (files), a database URL (postgres; a password is better in PGPASSWORD), data_dir=DIR[,TABLESPACE=DIR] (postgres, base backups), or a collection's new name, in which * is its old one, on the source's servers or on those of URL[,URL][/NAME] (qdrant; a key is better in QDRANT_API_KEY)")
 		c.only = f.list("only", "GLOB", "bring back only this: a path glob (files), DATABASE, SCHEMA.TABLE or DATABASE/SCHEMA.TABLE (postgres), a glob over collections (qdrant)")
 		c.replace = f.Bool("replace", false, "overwrite what is there")
 		c.planOnly = f.Bool("plan-only", false, "show what would happen and stop")
@@ -67,7 +68,7 @@ func (s *session) restore(ctx context.Context, address string, c *restoring) err
 	if err := s.knows(address); err != nil {
 		return err
 	}
-	point, err := s.choose(address, *c.point)
+	point, err := s.chooseFor(address, c)
 	if err != nil {
 		return err
 	}
@@ -83,6 +84,11 @@ func (s *session) restore(ctx context.Context, address string, c *restoring) err
 	from, err := s.source(ctx, address, point, *c.from)
 	if err != nil {
 		return err
+	}
+	if point.Base != nil {
+		if err := s.recoverFrom(ctx, address, point, c, &req); err != nil {
+			return err
+		}
 	}
 	preview, err := executor.Preview(ctx, req, from)
 	if err != nil {

@@ -28,6 +28,11 @@ func restoreOptions(f *flags) []restoreOption {
 		{"globals", policy.KindPostgres, "globals", "false", value(f.Bool("globals", false, "postgres: create the roles that are missing first"))},
 		{"no-owner", policy.KindPostgres, "no_owner", "false", value(f.Bool("no-owner", false, "postgres: leave owners and grants away"))},
 		{"jobs", policy.KindPostgres, "jobs", "0", value(f.Int("jobs", 0, "postgres: parallel jobs; 0 chooses"))},
+		{"to", policy.KindPostgres, "to", "", value(f.string("to", "MOMENT", "", "postgres, base backups: recover to latest (the default where WAL is stored), a time, an LSN, name:NAME or xid:NUMBER"))},
+		{"timeline", policy.KindPostgres, "timeline", "", value(f.string("timeline", "latest|current|N", "", "postgres, base backups: which timeline recovery follows"))},
+		{"inclusive", policy.KindPostgres, "inclusive", "true", value(f.Bool("inclusive", true, "postgres, base backups: -inclusive=false stops just before the moment"))},
+		{"action", policy.KindPostgres, "action", "", value(f.choice("action", "", "postgres, base backups: what the server does when it has reached the moment", "promote", "pause", "shutdown"))},
+		{"start", policy.KindPostgres, "start", "false", value(f.Bool("start", false, "postgres, base backups: start the server on the restored directory and wait until it has recovered"))},
 		{"filter", policy.KindQdrant, "filter", "", given(f, "filter", f.string("filter", "JSON", "", "qdrant: bring back only the points that this filter selects"))},
 		{"aliases", policy.KindQdrant, "aliases", "false", value(f.Bool("aliases", false, "qdrant: point the aliases of the restore point to what is restored, those that exist too"))},
 		{"any-version", policy.KindQdrant, "any_version", "false", value(f.Bool("any-version", false, "qdrant: try snapshots of a version that is not said to fit the server's; what comes back is compared with what was recorded"))},
@@ -104,9 +109,30 @@ func (s *session) filesTarget(target string, req *executors.RestoreRequest) erro
 	return nil
 }
 
+// dataDirTarget takes data_dir=DIR[,TABLESPACE=DIR…]; a tablespace is named by its OID or its old folder.
+func dataDirTarget(target string, req *executors.RestoreRequest) error {
+	for i, part := range strings.Split(target, ",") {
+		name, dir, ok := strings.Cut(part, "=")
+		switch {
+		case !ok || dir == "" || i == 0 != (name == "data_dir"):
+			return usageError("-target of a base backup is data_dir=DIR[,TABLESPACE=DIR…], where a tablespace is named by its OID or its old folder")
+		case i == 0:
+			req.Target.Root = dir
+		case req.Target.Spaces == nil:
+			req.Target.Spaces = map[string]string{name: dir}
+		default:
+			req.Target.Spaces[name] = dir
+		}
+	}
+	return nil
+}
+
 func (s *session) postgresTarget(target string, req *executors.RestoreRequest) error {
+	if strings.HasPrefix(target, "data_dir=") {
+		return dataDirTarget(target, req)
+	}
 	if !strings.HasPrefix(target, "postgres://") && !strings.HasPrefix(target, "postgresql://") {
-		return usageError("-target of a postgres restore is a database URL: postgres://user@host:5432/database")
+		return usageError("-target of a postgres restore is a database URL (postgres://user@host:5432/database), or data_dir=DIR for a base backup")
 	}
 	s.redactor.Add(passwordOf(target))
 	req.Target.URL = policy.NewSecret("-target", func() (string, error) { return target, nil })

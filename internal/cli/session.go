@@ -7,6 +7,8 @@ import (
 	"maps"
 	"os"
 	"os/user"
+	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -126,6 +128,7 @@ type session struct {
 	known   map[string]state.Object // of the catalog when it was read: a run writes in the catalog while stores are opened
 	alive   []string
 	stores  *stores
+	given   []string // options that another process needs to see the same policy and keys
 }
 
 // open loads policy and catalog. write tells whether the state may be written.
@@ -146,7 +149,34 @@ func (a *app) open(ctx context.Context, p *policyFlags, identities *[]string, wr
 		return nil, err
 	}
 	s.stores = newStores(s, ids)
-	return s, nil
+	s.given, err = a.givenTo(p, identities)
+	return s, err
+}
+
+// givenTo is how another process is told of the variables and keys of this one, wherever it runs.
+func (a *app) givenTo(p *policyFlags, identities *[]string) (out []string, err error) {
+	var files []string
+	if identities != nil {
+		files = *identities
+	}
+	if env := a.getenv("HOLDFAST_IDENTITY_FILE"); len(files) == 0 && env != "" {
+		files = strings.Split(env, string(os.PathListSeparator))
+	}
+	add := func(option, name string) {
+		abs, aerr := filepath.Abs(name)
+		err = errors.Join(err, aerr)
+		out = append(out, "-"+option+"="+abs)
+	}
+	for _, name := range files {
+		add("identity", name)
+	}
+	for _, name := range *p.varFiles {
+		add("var-file", name)
+	}
+	for _, name := range slices.Sorted(maps.Keys(p.vars)) {
+		out = append(out, "-var="+name+"="+p.vars[name])
+	}
+	return out, err
 }
 
 // reload reads the newest catalog, and who is working on it.

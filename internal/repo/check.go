@@ -82,7 +82,11 @@ func (r *Repository) Check(ctx context.Context, o CheckOptions) (CheckReport, er
 		}
 		out.Hashed = report.Bytes
 		for _, d := range report.Damaged {
-			in.note(SeverityError, d.Object, d.Problem, adviseCopy, d.Points...)
+			advice := adviseCopy
+			if strings.HasPrefix(d.Object, walPrefix) {
+				advice = adviseWAL
+			}
+			in.note(SeverityError, d.Object, d.Problem, advice, d.Points...)
 		}
 	}
 	if r.CanRead() && r.CanWrite() {
@@ -106,11 +110,11 @@ func (r *Repository) notChecked(o CheckOptions) (out []string) {
 	}
 	if o.Deep {
 		if !r.CanRead() {
-			out = append(out, "what the packs hold was not decrypted: their bytes are those that were stored, by their hash")
+			out = append(out, "what packs and write-ahead log hold was not decrypted: their bytes are those that were stored, by their hash")
 		}
 		return out
 	}
-	return append(out, "the bytes of packs were not read and hashed; -deep does that")
+	return append(out, "the bytes of packs and write-ahead log were not read and hashed; -deep does that")
 }
 
 // openManifests opens the manifest of every point that was judged and looks every chunk up.

@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/holdfast-io/holdfast/internal/repo/index"
+	"github.com/holdfast-io/holdfast/internal/repo/wal"
 )
 
 // FuzzLease: what is taken for a lease comes back the same when it is written again.
@@ -67,7 +68,7 @@ func FuzzReseal(f *testing.F) {
 func FuzzNames(f *testing.F) {
 	for _, name := range []string{
 		configName, packName(hashOf(nil)), indexName(hashOf(nil)), summaryName(`backup.a["x"]`, "p"), manifestName("b", "q"), hintsName("a", "b", 3),
-		condemnedName(index.PackID{}), writerPrefix + "0123456789abcdef", prunerPrefix + "0000000000000001", quarantinePrefix + hashOf(nil),
+		condemnedName(index.PackID{}), walClaimName(wal.File{System: 7, Timeline: 1, Kind: wal.Segment}), walObject(wal.File{System: 7, Timeline: 1, Kind: wal.Piece, To: 9}, hashOf(nil)), "wal/7/00000001/000000010000000000000000", writerPrefix + "0123456789abcdef", prunerPrefix + "0000000000000001", quarantinePrefix + hashOf(nil),
 		resealPrefix + hashOf(nil), keyName("r", "h", true), keyName("r", "", false), "packs/ab/" + hashOf(nil), "points//.manifest", "x",
 	} {
 		f.Add(name)
@@ -90,6 +91,12 @@ func FuzzNames(f *testing.F) {
 		case kindManifest:
 			address, id, _, _ := parsePointName(name)
 			made = manifestName(address, id)
+		case kindWAL:
+			f, sum, _ := parseWALName(name)
+			made = walObject(f, sum)
+		case kindWALClaim:
+			f, _, _ := parseWALName(name)
+			made = walClaimName(f)
 		case kindHint:
 			address, id, _ := parseHintName(name)
 			made = hintsFolder(address) + escape(id) + name[len(name)-5:]

@@ -15,6 +15,7 @@ import (
 	"github.com/holdfast-io/holdfast/internal/blob"
 	"github.com/holdfast-io/holdfast/internal/repo/index"
 	"github.com/holdfast-io/holdfast/internal/repo/manifest"
+	"github.com/holdfast-io/holdfast/internal/repo/wal"
 )
 
 // inspection gathers what a store holds and what is wrong with it.
@@ -32,6 +33,7 @@ type inspection struct {
 	refs           []PointRef
 	unknown        []string
 	quarantine     []string
+	wal            map[wal.File]*walEntry
 
 	listed  map[index.PackID]int64 // by readable indexes; nil without the repository key
 	number  map[index.PackID]uint32
@@ -55,7 +57,7 @@ func newInspection(r *Repository) *inspection {
 	return &inspection{
 		r: r, early: map[[2]string]bool{}, keys: map[string]bool{}, packs: map[index.PackID]int64{}, marked: map[index.PackID]time.Time{},
 		points: map[[2]string]*storedPoint{}, hints: map[[2]string]string{}, number: map[index.PackID]uint32{}, uses: map[[2]string][]uint32{},
-		found: map[string]*Finding{},
+		found: map[string]*Finding{}, wal: map[wal.File]*walEntry{},
 	}
 }
 
@@ -83,7 +85,7 @@ func (in *inspection) run(ctx context.Context) error {
 	in.judgePoints()
 	in.judgeKeys()
 	in.judgeRest()
-	return nil
+	return in.judgeWAL(ctx)
 }
 
 // list takes everything in. The points are listed twice, see early.
@@ -127,6 +129,8 @@ func (in *inspection) take(i blob.Info) {
 		in.hints[[2]string{address, id}] = i.Name
 	case kindQuarantine:
 		in.quarantine = append(in.quarantine, i.Name)
+	case kindWAL, kindWALClaim:
+		in.takeWAL(i)
 	case kindUnknown:
 		in.unknown = append(in.unknown, i.Name)
 	case kindConfig, kindLease, kindReseal:

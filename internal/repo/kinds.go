@@ -18,6 +18,8 @@ const (
 	kindLease
 	kindQuarantine
 	kindReseal
+	kindWAL
+	kindWALClaim
 )
 
 // kindOf judges by the whole name: what only looks like one of ours is unknown.
@@ -50,6 +52,12 @@ func kindOf(name string) kind {
 		return when(isHash(rest), kindQuarantine)
 	case resealPrefix:
 		return when(isHash(rest), kindReseal)
+	case walPrefix:
+		_, sum, ok := parseWALName(name)
+		if sum == "" {
+			return when(ok, kindWALClaim)
+		}
+		return when(ok, kindWAL)
 	case leasesPrefix:
 		writer, isWriter := strings.CutPrefix(name, writerPrefix)
 		number, isPruner := strings.CutPrefix(name, prunerPrefix)

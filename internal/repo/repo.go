@@ -5,7 +5,8 @@
 // with the age and zstd commands (docs/format).
 //
 // Invariant: objects are written packs → index → hints → summary → manifest and deleted manifest → summary → hints, so a
-// restore point exists exactly when its manifest does, and everything a stored manifest needs is stored.
+// restore point exists exactly when its manifest does, and everything a stored manifest needs is stored. Write-ahead log lies
+// beside them (wal.go): a claim before each content, so that one name never gets two.
 package repo
 
 import (

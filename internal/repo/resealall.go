@@ -35,14 +35,17 @@ type ResealOptions struct {
 
 // ResealReport tells what a reseal did.
 type ResealReport struct {
-	Points  []PointCheck // every point, with the hashes of its objects as they are stored now
-	Packs   int64        // that were sealed anew
-	Bytes   int64        // of them
-	Damaged []Damage     // what cannot be read, and therefore stays as it is, with the points that need it
+	Points []PointCheck // every point, with the hashes of its objects as they are stored now
+	Packs  int64        // that were sealed anew
+	Bytes  int64        // of them
+	WAL    int64        // files of write-ahead log that were sealed anew
+	// WALBytes are what they take in the store.
+	WALBytes int64
+	Damaged  []Damage // what cannot be read, and therefore stays as it is, with the points that need it
 }
 
 // Reseal seals everything that restore points need to today's recipients: packs under new names, new indexes, then summary
-// and manifest of each point. The old packs are condemned, for a prune to delete. Every point restores at every moment;
+// and manifest of each point; and all write-ahead log. The old packs are condemned, for a prune to delete. Every point restores at every moment;
 // running it again after a crash goes on where it ended. It needs a key that reads what there is.
 //
 // Errors: KeyError, ErrLeaseLost, those of the bucket. Damage is no error: it is in the report.
@@ -104,6 +107,11 @@ func (s *resealer) run(ctx context.Context) error {
 			continue
 		}
 		if err := s.v.damageOf(s.point(ctx, ref.Address, ref.ID), label([2]string{ref.Address, ref.ID})); err != nil {
+			return err
+		}
+	}
+	if s.r.config.Rotation > 0 {
+		if err := s.wal(ctx); err != nil {
 			return err
 		}
 	}

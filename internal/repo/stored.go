@@ -85,23 +85,28 @@ func (r *Repository) soundPack(ctx context.Context, id index.PackID) ([]byte, er
 	return data, nil
 }
 
-// putPack stores a pack's bytes, over what is under its name if that has another size, and looks at the size afterwards.
+// putPack stores a pack's bytes.
 func (r *Repository) putPack(ctx context.Context, id index.PackID, data []byte) error {
-	name := packName(id.String())
+	return r.putHashed(ctx, packName(id.String()), data)
+}
+
+// putHashed stores bytes under a name that has their hash, over what is there if that has another size, and looks at the size
+// afterwards.
+func (r *Repository) putHashed(ctx context.Context, name string, data []byte) error {
 	err := r.bucket.Create(ctx, name, data)
 	if err != nil && !errors.Is(err, blob.ErrExists) {
-		return fmt.Errorf("write pack %s: %w", id, err)
+		return fmt.Errorf("write %s: %w", name, err)
 	}
 	existed := err != nil
 	info, err := r.bucket.Stat(ctx, name)
 	if err == nil && existed && info.Size != int64(len(data)) {
 		if err := r.bucket.Put(ctx, name, data); err != nil {
-			return fmt.Errorf("replace pack %s: %w", id, err)
+			return fmt.Errorf("replace %s: %w", name, err)
 		}
 		info, err = r.bucket.Stat(ctx, name)
 	}
 	if err != nil {
-		return fmt.Errorf("look at written pack %s: %w", id, err)
+		return fmt.Errorf("look at written %s: %w", name, err)
 	}
 	if info.Size != int64(len(data)) {
 		return damaged(name, "it has %d bytes right after %d were written; the store is not reliable", info.Size, len(data))

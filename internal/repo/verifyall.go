@@ -15,6 +15,7 @@ import (
 func (v *verification) rest(ctx context.Context) error {
 	var names []string
 	held := map[string]bool{}
+	var log []blob.Info
 	err := v.r.bucket.List(ctx, "", func(i blob.Info) error {
 		switch kindOf(i.Name) {
 		case kindUnknown:
@@ -25,6 +26,9 @@ func (v *verification) rest(ctx context.Context) error {
 			v.expect(1, i.Size)
 			held[i.Name] = true
 			names = append(names, i.Name)
+		case kindWAL, kindWALClaim:
+			v.expect(1, i.Size)
+			log = append(log, i)
 		case kindPack, kindIndex, kindSummary, kindManifest, kindQuarantine:
 		}
 		return nil
@@ -42,7 +46,7 @@ func (v *verification) rest(ctx context.Context) error {
 			v.damage(name, "it is missing from the store; whoever's key it is for can open nothing here")
 		}
 	}
-	return nil
+	return v.wal(ctx, log)
 }
 
 // small checks one such object as far as the keys at hand go. Leases, marks and hints come and go while others work.
@@ -76,7 +80,7 @@ func (v *verification) small(ctx context.Context, name string) error {
 		if got := resealPrefix + hashOf(raw); got != name {
 			v.damage(name, "its bytes hash to "+hashOf(raw))
 		}
-	case kindUnknown, kindPack, kindIndex, kindSummary, kindManifest, kindQuarantine:
+	case kindUnknown, kindPack, kindIndex, kindSummary, kindManifest, kindQuarantine, kindWAL, kindWALClaim:
 	}
 	return v.damageOf(err)
 }

@@ -17,6 +17,7 @@ type fingerprintLine struct {
 	Address    string      `json:"address"`
 	Point      string      `json:"point,omitempty"`
 	From       string      `json:"from,omitempty"` // of a move
+	WAL        []string    `json:"wal,omitempty"`  // store and server, then each run of segments by its ends
 	Attributes []Attribute `json:"attributes,omitempty"`
 }
 
@@ -27,7 +28,7 @@ func (l fingerprintLine) String() string {
 	if l.Point != "" {
 		return l.Kind + " " + l.Address + " " + l.Point
 	}
-	return l.Kind + " " + l.Address
+	return strings.Join(append([]string{l.Kind, l.Address}, l.WAL...), " ")
 }
 
 // fingerprintLines are sorted, so that the order of a plan does not matter.
@@ -38,13 +39,25 @@ func fingerprintLines(p Plan) []fingerprintLine {
 	}
 	for _, a := range p.Actions {
 		if a.Kind.Destructive() {
-			lines = append(lines, fingerprintLine{Kind: string(a.Kind), Address: a.Address, Point: a.Point})
+			lines = append(lines, fingerprintLine{Kind: string(a.Kind), Address: a.Address, Point: a.Point, WAL: segmentWords(a)})
 		}
 	}
 	slices.SortStableFunc(lines, func(a, b fingerprintLine) int {
-		return cmp.Or(strings.Compare(a.Kind, b.Kind), strings.Compare(a.Address, b.Address), strings.Compare(a.Point, b.Point))
+		return cmp.Or(strings.Compare(a.Kind, b.Kind), strings.Compare(a.Address, b.Address), strings.Compare(a.Point, b.Point), slices.Compare(a.WAL, b.WAL))
 	})
 	return lines
+}
+
+// segmentWords names what WAL an action takes away; nil for other actions.
+func segmentWords(a Action) (words []string) {
+	if a.Kind != ExpireWAL {
+		return nil
+	}
+	words = []string{a.Store, a.System}
+	for _, s := range a.WAL {
+		words = append(words, s.First+"-"+s.Last)
+	}
+	return words
 }
 
 // Fingerprint is the hex SHA-256 of the canonical JSON of the changes and destructive actions. Two plans with the same

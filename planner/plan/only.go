@@ -34,10 +34,10 @@ func Withheld(p Plan) bool {
 	return len(p.Blocks) > 0 && !slices.ContainsFunc(p.Blocks, func(b Block) bool { return !b.Guard.Deletion() })
 }
 
-// WithoutDeletions is the plan without what takes restore points away, and without the changes that are the cause, so that
+// WithoutDeletions is the plan without what takes restore points or WAL away, and without the changes that are the cause, so that
 // they stay to be decided.
 func WithoutDeletions(p Plan) Plan {
-	p.Actions = slices.DeleteFunc(slices.Clone(p.Actions), func(a Action) bool { return a.Kind == Expire || a.Kind == Prune })
+	p.Actions = slices.DeleteFunc(slices.Clone(p.Actions), func(a Action) bool { return a.Kind.Destructive() || a.Kind == Prune })
 	p.Changes = slices.DeleteFunc(slices.Clone(p.Changes), func(c Change) bool { return c.Points > 0 || c.Kind == Destroy })
 	p.Blocks = nil
 	p.Fingerprint = Fingerprint(p)

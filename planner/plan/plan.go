@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/holdfast-io/holdfast/internal/diag"
+	"github.com/holdfast-io/holdfast/state"
 )
 
 // FormatVersion is the version of the JSON form. The major part grows with a breaking change.
@@ -107,11 +108,12 @@ const (
 	Copy       ActionKind = "copy"   // bring a point to a further store, and verify it there
 	Repair     ActionKind = "repair" // replace what is damaged of a copy from a good one, or set it aside when there is none
 	Expire     ActionKind = "expire"
-	Prune      ActionKind = "prune" // condemn packs that nothing needs, delete those whose grace is over
+	ExpireWAL  ActionKind = "expire WAL" // delete write-ahead log that nothing kept needs
+	Prune      ActionKind = "prune"      // condemn packs that nothing needs, delete those whose grace is over
 )
 
 // Destructive tells whether the action takes something away.
-func (k ActionKind) Destructive() bool { return k == Expire }
+func (k ActionKind) Destructive() bool { return k == Expire || k == ExpireWAL }
 
 // Action is one thing that apply will do. ID is unique in the plan and stable for the same inputs.
 type Action struct {
@@ -129,6 +131,19 @@ type Action struct {
 	Bytes   int64      `json:"bytes,omitempty"`   // expected, from the last run or the catalog
 	Seconds float64    `json:"seconds,omitempty"` // expected, from the last run
 	After   []string   `json:"after,omitempty"`   // IDs of actions that must have succeeded first
+	System  string     `json:"system,omitempty"`  // expire WAL: the server's system identifier
+	WAL     []Segments `json:"wal,omitempty"`     // expire WAL: what goes, ascending by timeline and position
+}
+
+// Segments is a run of segments of a write-ahead log.
+type Segments struct {
+	Timeline uint32    `json:"timeline"`
+	From     state.LSN `json:"from"` // beginning of the first
+	To       state.LSN `json:"to"`   // end of the last
+	First    string    `json:"first"`
+	Last     string    `json:"last"`
+	Count    int64     `json:"count"`
+	Stored   int64     `json:"stored"` // bytes in the store, about
 }
 
 // Window is the span of time a backup can be restored to, before and after the plan.
@@ -139,11 +154,19 @@ type Window struct {
 	Lost    bool   `json:"lost,omitempty"` // the plan shortens what can be restored
 }
 
-// Span runs from the oldest to the newest restore point.
+// Span runs from the oldest to the newest moment that can be restored.
 type Span struct {
 	From   time.Time `json:"from,omitzero"`
 	To     time.Time `json:"to,omitzero"`
 	Points int       `json:"points"`
+	// Continuous are the stretches inside of which every instant can be restored, ascending and apart from each other.
+	Continuous []Stretch `json:"continuous,omitempty"`
+}
+
+// Stretch is a stretch of time, both ends included.
+type Stretch struct {
+	From time.Time `json:"from"`
+	To   time.Time `json:"to"`
 }
 
 // Block is a guard that forbids the plan, or its deletions.

@@ -28,6 +28,8 @@ const (
 	ReasonDamaged      Reason = "damaged"      // repair, back up: reading a copy back failed
 	ReasonCopyMissing  Reason = "copy_missing" // the point is not in a store that `copies` names
 	ReasonRehearsal    Reason = "rehearsal"    // verify: the last restore to a scratch place is too old
+	ReasonWALGap       Reason = "wal_gap"      // back up: WAL is missing after the newest base backup
+	ReasonWALUnneeded  Reason = "wal_unneeded" // expire WAL: no kept restore point and no instant of the window needs it
 	ReasonReclaim      Reason = "reclaim"      // prune: restore points left, or a grace is over
 )
 
@@ -50,6 +52,7 @@ const (
 	DriftRecipients        Reason = "recipients_differ"  // the store is sealed to others than the policy says
 	DriftSlotMissed        Reason = "slot_missed"        // a slot passed without a restore point
 	DriftRPO               Reason = "rpo_breach"         // the newest point is older than promised
+	DriftWALGap            Reason = "wal_gap"            // WAL is missing after the newest base backup
 	DriftProofOld          Reason = "proof_old"          // evidence is older than the policy asks for
 	DriftRehearsalOld      Reason = "rehearsal_old"      // no good rehearsal within its span
 	DriftNotCovered        Reason = "not_covered"        // a database, collection or part of a source that no backup covers

@@ -18,6 +18,7 @@ type Totals struct {
 	Destroy     int                `json:"destroy,omitempty"`
 	Actions     map[ActionKind]int `json:"actions"` // only kinds that occur
 	ExpireBytes int64              `json:"expire_bytes"`
+	WALBytes    int64              `json:"wal_bytes,omitempty"` // in the store, of WAL that expires
 	PruneBytes  int64              `json:"prune_bytes,omitempty"`
 	Drift       int                `json:"drift,omitempty"`
 }
@@ -34,6 +35,7 @@ var kinds = []struct {
 	{Copy, "copy", "copies"},
 	{Repair, "repair", "repairs"},
 	{Expire, "expire", "expires"},
+	{ExpireWAL, "WAL expiry", "WAL expiries"},
 	{Prune, "prune", "prunes"},
 }
 
@@ -66,6 +68,8 @@ func Summary(p Plan) Totals {
 		switch a.Kind {
 		case Expire:
 			t.ExpireBytes += a.Bytes
+		case ExpireWAL:
+			t.WALBytes += a.Bytes
 		case Prune:
 			t.PruneBytes += a.Bytes
 		}
@@ -94,6 +98,7 @@ func (t Totals) line() string {
 	if t.Destroy > 0 {
 		line += fmt.Sprintf(", %d to destroy", t.Destroy)
 	}
+	sums := map[ActionKind]int64{Expire: t.ExpireBytes, ExpireWAL: t.WALBytes, Prune: t.PruneBytes}
 	var parts []string
 	for _, k := range kinds {
 		n := t.Actions[k.kind]
@@ -103,11 +108,8 @@ func (t Totals) line() string {
 		case n > 1:
 			parts = append(parts, fmt.Sprintf("%d %s", n, k.many))
 		}
-		if n > 0 && k.kind == Expire {
-			parts[len(parts)-1] += " (" + policy.FormatBytes(t.ExpireBytes) + ")"
-		}
-		if n > 0 && k.kind == Prune {
-			parts[len(parts)-1] += " (" + policy.FormatBytes(t.PruneBytes) + ")"
+		if bytes, told := sums[k.kind]; n > 0 && told {
+			parts[len(parts)-1] += " (" + policy.FormatBytes(bytes) + ")"
 		}
 	}
 	if len(parts) > 0 {

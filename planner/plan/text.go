@@ -52,7 +52,7 @@ func rows(p Plan) []row {
 	var destructive, changes, actions []row
 	for _, a := range p.Actions {
 		r := row{symbol: ">", address: a.Address, point: a.Point, verb: string(a.Kind), why: a.Why}
-		if a.Kind == Copy || a.Kind == Repair {
+		if a.Kind == Copy || a.Kind == Repair || a.Kind == ExpireWAL {
 			r.verb += " in " + a.Store
 		}
 		if a.Bytes > 0 {
@@ -146,12 +146,12 @@ func writeWindows(b *strings.Builder, p Plan) {
 	var lines []string
 	left, address := 0, 0
 	for _, w := range p.Windows {
-		if w.Before != w.After {
+		if !w.Before.equal(w.After) {
 			address = max(address, width(w.Address))
 		}
 	}
 	for _, w := range p.Windows {
-		if w.Before == w.After {
+		if w.Before.equal(w.After) {
 			continue
 		}
 		if !w.Lost && len(lines) >= textWindows {
@@ -239,21 +239,69 @@ func (w Window) lost() string {
 		return "everything"
 	case w.After.From.After(w.Before.From):
 		return formatRange(w.Before.From, w.After.From)
-	default:
+	case w.After.To.Before(w.Before.To):
 		return formatRange(w.After.To, w.Before.To)
 	}
+	var gone []string
+	for _, s := range w.Before.Without(w.After.Continuous) {
+		gone = append(gone, s.String())
+	}
+	return "every instant from " + strings.Join(gone, ", ")
 }
 
 // String writes the span in UTC, to the minute, or to the second where both ends lie in one minute.
 func (s Span) String() string {
-	switch s.Points {
-	case 0:
+	switch {
+	case s.Points == 0:
 		return "nothing"
-	case 1:
+	case s.Points == 1 && len(s.Continuous) == 0:
 		return formatMoment(s.From) + " (1 point)"
-	default:
-		return fmt.Sprintf("%s (%d points)", formatRange(s.From, s.To), s.Points)
 	}
+	text := fmt.Sprintf("%s (%d points", formatRange(s.From, s.To), s.Points)
+	if s.Points == 1 {
+		text = formatRange(s.From, s.To) + " (1 point"
+	}
+	for i, c := range s.Continuous {
+		switch i {
+		case 0:
+			text += ", every instant " + c.String()
+		case textStretches:
+			return text + fmt.Sprintf(" and %d more stretches)", len(s.Continuous)-i)
+		default:
+			text += ", " + c.String()
+		}
+	}
+	return text + ")"
+}
+
+// textStretches is how many stretches of one span are told.
+const textStretches = 3
+
+// String writes both ends as spans do.
+func (s Stretch) String() string { return formatRange(s.From, s.To) }
+
+func (s Span) equal(o Span) bool {
+	return s.From.Equal(o.From) && s.To.Equal(o.To) && s.Points == o.Points && slices.Equal(s.Continuous, o.Continuous)
+}
+
+// Without returns what is in the stretches of s and not in those that are kept.
+func (s Span) Without(kept []Stretch) (rest []Stretch) {
+	for _, c := range s.Continuous {
+		from := c.From
+		for _, d := range kept {
+			if d.To.Before(from) || d.From.After(c.To) {
+				continue
+			}
+			if from.Before(d.From) {
+				rest = append(rest, Stretch{from, d.From})
+			}
+			from = d.To
+		}
+		if from.Before(c.To) {
+			rest = append(rest, Stretch{from, c.To})
+		}
+	}
+	return rest
 }
 
 func formatMoment(t time.Time) string { return t.UTC().Format("2006-01-02 15:04") }

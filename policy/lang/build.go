@@ -49,6 +49,7 @@ func (b *builder) build() {
 	b.checkStores(objects)
 	b.checkClusters(objects)
 	b.history()
+	b.checkPhysicals(objects)
 	b.houseRules()
 }
 
@@ -116,7 +117,7 @@ func (b *builder) retention(o *object) policy.Retention {
 	r := policy.Retention{
 		Address: o.address, Last: o.whole("last"), Within: o.span("within"), Hourly: o.whole("hourly"), Daily: o.whole("daily"),
 		Weekly: o.whole("weekly"), Monthly: o.whole("monthly"), Yearly: o.whole("yearly"),
-		MinVerified: o.whole("min_verified"), MaxPrunePercent: o.whole("max_prune_percent"),
+		MinVerified: o.whole("min_verified"), MaxPrunePercent: o.whole("max_prune_percent"), Continuous: o.span("continuous"),
 	}
 	b.checkRetention(o, r)
 	return r
@@ -135,6 +136,12 @@ func (b *builder) backup(o *object) policy.Backup {
 	}
 	if s := o.block("logical"); s != nil {
 		p.Logical = &policy.Logical{Databases: s.texts("databases"), ExcludeDatabases: s.texts("exclude_databases"), Tables: s.texts("tables"), ExcludeTables: s.texts("exclude_tables")}
+	}
+	if s := o.block("physical"); s != nil {
+		p.Physical, p.MaxRate = b.physical(s, o.address), max(p.MaxRate, s.rate("max_rate"))
+	}
+	if p.Impact = o.percent("impact"); p.Impact == policy.DefaultImpact {
+		p.Impact = 0 // written or not, it is the same backup
 	}
 	if s := o.block("snapshot"); s != nil {
 		p.Snapshot = &policy.Snapshot{Mode: policy.SnapshotMode(s.text("mode"))}
@@ -206,6 +213,15 @@ func (o *object) amount(name string) int64 {
 // rate is an amount of data per second in bytes.
 func (o *object) rate(name string) int64 {
 	n, err := policy.ParseRate(o.text(name))
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// percent is a whole percentage.
+func (o *object) percent(name string) int {
+	n, err := policy.ParsePercent(o.text(name))
 	if err != nil {
 		return 0
 	}

@@ -29,6 +29,10 @@ func (s *Attribute) check(v cty.Value) (summary, detail string) {
 		if _, err := policy.ParseRate(v.AsString()); err != nil {
 			return fmt.Sprintf("Bad %s", s.Name), fmt.Sprintf("%s. Leave it out if there is no limit.", err)
 		}
+	case TypePercent:
+		if _, err := policy.ParsePercent(v.AsString()); err != nil {
+			return fmt.Sprintf("Bad %s", s.Name), err.Error() + "."
+		}
 	case TypeStrings:
 		for it := v.ElementIterator(); it.Next(); {
 			if _, el := it.Element(); el.IsNull() || el.AsString() == "" {

@@ -25,6 +25,7 @@ func (b *builder) checkBackup(o *object, p policy.Backup) {
 		b.checkGlobs(s, "exclude_databases", false)
 	}
 	b.checkQdrantMethods(o)
+	b.checkPhysical(o)
 	b.checkVerify(o, p)
 	if o.block("schedule") == nil {
 		b.checkUnscheduled(o)
@@ -41,7 +42,7 @@ var kinds = map[policy.SourceKind]struct {
 	methods  []string // one of these blocks says how it is read; none: there is one way
 	write    string   // when none of them is there
 }{
-	policy.KindPostgres: {"PostgreSQL", "a PostgreSQL server", []string{"logical"}, "Write logical {} for pg_dump of every database."},
+	policy.KindPostgres: {"PostgreSQL", "a PostgreSQL server", []string{"logical", "physical"}, "Write logical {} for pg_dump of every database, or physical {} for base backups of the whole server."},
 	policy.KindQdrant:   {"Qdrant", "a Qdrant server", []string{"snapshot", "export"}, "Write snapshot {} for its own snapshots, or export {} for points that any version takes back."},
 	policy.KindFiles:    {"files", "a tree of files", nil, ""},
 }
@@ -50,7 +51,7 @@ var kinds = map[policy.SourceKind]struct {
 var methods = []struct {
 	block string
 	kind  policy.SourceKind
-}{{"logical", policy.KindPostgres}, {"snapshot", policy.KindQdrant}, {"export", policy.KindQdrant}}
+}{{"logical", policy.KindPostgres}, {"physical", policy.KindPostgres}, {"snapshot", policy.KindQdrant}, {"export", policy.KindQdrant}}
 
 // checkMethod wants the one method that fits the kind of source.
 func (b *builder) checkMethod(o *object, src policy.Source) {
@@ -170,6 +171,9 @@ func (b *builder) checkRule(s *object, name string, rule policy.Schedule) bool {
 func (b *builder) checkObjective(o *object, p policy.Backup) {
 	s := o.block("objective")
 	if s == nil || !s.known("rpo") || o.node.flawed {
+		return
+	}
+	if o.block("physical") != nil && b.checkLag(o, p) {
 		return
 	}
 	usual, worst := b.gaps(*p.Schedule)

@@ -56,7 +56,7 @@ func (b *builder) checkRetention(o *object, r policy.Retention) {
 		return // a rule was probably meant
 	}
 	rules := []string{"last", "within", "hourly", "daily", "weekly", "monthly", "yearly"}
-	for _, name := range rules {
+	for _, name := range append([]string{"continuous"}, rules...) {
 		if !o.absent(name) && !o.known(name) {
 			return // it cannot be told
 		}
@@ -66,6 +66,9 @@ func (b *builder) checkRetention(o *object, r policy.Retention) {
 			b.warn(o.at("min_verified"), "floor_above_rules", "min_verified keeps more than the rules", fmt.Sprintf("The rules together keep at most %s; the floor holds %d. Give a rule that keeps as many, or lower min_verified.", count(most, "restore point"), r.MinVerified))
 		}
 		return
+	}
+	if r.Continuous > 0 {
+		return // what refers to it is looked at by checkPhysicals
 	}
 	b.error(place{rng: o.node.declared, node: o.node, address: o.address}, "keeps_nothing", "The retention keeps nothing", fmt.Sprintf("Every restore point would expire. Give at least one of %s a value above zero.", either(rules)))
 }

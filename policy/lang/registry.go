@@ -162,7 +162,7 @@ var registry = []Block{
 			{Name: "yearly", Type: TypeInt, Max: maxCount, Doc: "The same for years."},
 			{Name: "min_verified", Type: TypeInt, Max: maxCount, Doc: "Never fewer verified restore points than this, whatever the rules say: the newest verified ones stay."},
 			{Name: "max_prune_percent", Type: TypeInt, Min: 1, Max: 100, Doc: "One apply expires at most this share of a backup's restore points; no limit when absent."},
-			{Name: "continuous", Type: TypeDuration, Unavailable: true, Doc: "Every instant of this window (WAL)."},
+			{Name: "continuous", Type: TypeDuration, Doc: "PostgreSQL backups with WAL: every instant younger than this can be restored. The base backup that the window begins with stays, and all WAL since; older restore points keep just the WAL that makes them consistent. `\"24h\"` for them when absent."},
 		},
 	},
 	{
@@ -188,7 +188,7 @@ var registry = []Block{
 			{Name: "compression", Type: TypeString, Default: `"default"`, Enum: []string{"none", "fast", "default", "better"}, Doc: "How hard to compress."},
 			{Name: "copies", Type: TypeReferences, Reference: "store", Default: "[]", Doc: "Further stores that every restore point is brought to, and verified there."},
 			{Name: "max_rate", Type: TypeRate, Doc: "At most this much per second is read from the source; no limit when absent."},
-			{Name: "impact", Type: TypeString, Unavailable: true, Doc: "How much of production's throughput a backup may cost."},
+			{Name: "impact", Type: TypePercent, Default: `"10%"`, Doc: "At most this much of production's throughput may be lost while a `physical` backup runs, which paces itself: `\"1%\"` to `\"100%\"`."},
 		},
 		Blocks: []Block{
 			{
@@ -204,18 +204,34 @@ var registry = []Block{
 			{
 				Type: "objective", Doc: "What is promised.",
 				Attributes: []Attribute{
-					{Name: "rpo", Type: TypeDuration, Doc: "Greatest age of the newest restore point. A schedule that cannot meet it is an error."},
+					{Name: "rpo", Type: TypeDuration, Doc: "Greatest age of the newest moment that can be restored. A schedule that cannot meet it is an error; where WAL is stored, `max_lag` decides instead."},
 					{Name: "rto", Type: TypeDuration, Doc: "Longest restore."},
 				},
 			},
 			{
-				Type: "logical", Doc: "pg_dump. Required for PostgreSQL sources, and only for them.",
+				Type: "logical", Doc: "pg_dump: portable, one database or table can come back alone. A PostgreSQL source needs this block or `physical`.",
 				Attributes: []Attribute{
 					{Name: "databases", Type: TypeStrings, Doc: "Globs; every database that allows connections, templates aside, when absent."},
 					{Name: "exclude_databases", Type: TypeStrings, Doc: "Globs that are left out."},
 					{Name: "tables", Type: TypeStrings, Doc: "pg_dump patterns such as `\"public.*\"`."},
 					{Name: "exclude_tables", Type: TypeStrings, Doc: "pg_dump patterns that are left out."},
 				},
+			},
+			{
+				Type: "physical", Doc: "Base backups of the whole server, and its WAL: any instant can be restored. A PostgreSQL source needs this block or `logical`.",
+				Attributes: []Attribute{
+					{Name: "reader", Type: TypeString, Default: `"auto"`, Enum: []string{"auto", "local", "remote"}, Doc: "`local` reads the data directory, on the server's own host; `remote` goes over the replication protocol; `auto`: local where the data directory is at hand."},
+					{Name: "max_rate", Type: TypeRate, Doc: "The same as `max_rate` of the backup; give one of the two."},
+					{Name: "checkpoint", Type: TypeString, Default: `"spread"`, Enum: []string{"fast", "spread"}, Doc: "The checkpoint that a base backup begins with: `fast` is written at once, `spread` over minutes, which spares the server."},
+				},
+				Blocks: []Block{{
+					Type: "wal", Doc: "The write-ahead log between base backups. Without the block it is not stored, and only the base backups themselves can be restored.",
+					Attributes: []Attribute{
+						{Name: "mode", Type: TypeString, Default: `"stream"`, Enum: []string{"stream", "archive", "none"}, Doc: "`stream` receives it as it is made, from a replication slot; `archive` takes finished segments from the server's `archive_command`; `none` stores none."},
+						{Name: "max_lag", Type: TypeDuration, Doc: "What was committed this long ago is stored; more lag breaks the rpo. At least 1s. `\"30s\"` with `stream` and `\"5m\"` with `archive` when absent."},
+						{Name: "slot", Type: TypeString, Doc: "With `stream`: name of the replication slot, of lower-case letters, digits and underscores, at most 63; `holdfast_` and the backup's name when absent. Each backup has a slot of its own."},
+					},
+				}},
 			},
 			{
 				Type: "snapshot", Doc: "Qdrant's own snapshots of every shard, indexes included. A Qdrant source needs this block or `export`.",
@@ -262,7 +278,6 @@ var registry = []Block{
 					}},
 				}},
 			},
-			{Type: "physical", Unavailable: true, Doc: "Base backups and WAL."},
 		},
 	},
 	{Type: "recovery", Named: true, Unavailable: true, Doc: "A recovery plan: steps, checks and drills."},

@@ -13,6 +13,7 @@ const (
 	TypeDuration   Type = "duration"            // "36h", "7d"
 	TypeBytes      Type = "bytes"               // "10GiB"
 	TypeRate       Type = "rate"                // "50MiB/s"
+	TypePercent    Type = "percentage"          // "10%"
 	TypeStrings    Type = "list of string"      // a tuple, list or set of strings
 	TypeJSON       Type = "object or JSON text" // kept as JSON
 	TypeReference  Type = "reference"
@@ -124,7 +125,7 @@ func (b *Block) names() []string {
 // ctyType is the type that values of the attribute are converted to.
 func (t Type) ctyType() cty.Type {
 	switch t {
-	case TypeString, TypeDuration, TypeBytes, TypeRate, TypeJSON:
+	case TypeString, TypeDuration, TypeBytes, TypeRate, TypePercent, TypeJSON:
 		return cty.String
 	case TypeBool:
 		return cty.Bool

@@ -66,7 +66,7 @@ func ids(verdicts []retention.Verdict) []string {
 func TestKeepAndExpireAreEverythingOnce(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		points := drawPoints(t)
-		d := retention.Apply(points, drawRule(t), base, drawZone(t))
+		d := retention.Apply(points, nil, drawRule(t), base, drawZone(t))
 		seen := make([]int, len(points))
 		for _, v := range slices.Concat(d.Keep, d.Expire) {
 			seen[v.Index]++
@@ -85,7 +85,7 @@ func TestKeepAndExpireAreEverythingOnce(t *testing.T) {
 func TestNewestGoodPointsNeverExpire(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		points, rule := drawPoints(t), drawRule(t)
-		d := retention.Apply(points, rule, base, drawZone(t))
+		d := retention.Apply(points, nil, rule, base, drawZone(t))
 		newest, verified := time.Time{}, []time.Time{}
 		for _, p := range points {
 			if !p.Incomplete && p.Time.After(newest) {
@@ -125,8 +125,8 @@ func TestMoreRetentionNeverExpiresMore(t *testing.T) {
 		more.Monthly += n.Draw(t, "monthly+")
 		more.Yearly += n.Draw(t, "yearly+")
 		more.MinVerified += n.Draw(t, "min_verified+")
-		allowed := ids(retention.Apply(points, rule, base, loc).Expire)
-		for _, id := range ids(retention.Apply(points, more, base, loc).Expire) {
+		allowed := ids(retention.Apply(points, nil, rule, base, loc).Expire)
+		for _, id := range ids(retention.Apply(points, nil, more, base, loc).Expire) {
 			if !slices.Contains(allowed, id) {
 				t.Fatalf("%s expires under %s (min_verified %d) but not under %s (min_verified %d)",
 					id, retention.Describe(more), more.MinVerified, retention.Describe(rule), rule.MinVerified)
@@ -140,7 +140,7 @@ func TestOrderDoesNotMatter(t *testing.T) {
 		points, rule, loc := drawPoints(t), drawRule(t), drawZone(t)
 		shuffled := rapid.Permutation(points).Draw(t, "shuffled")
 		was := slices.Clone(shuffled)
-		a, b := retention.Apply(points, rule, base, loc), retention.Apply(shuffled, rule, base, loc)
+		a, b := retention.Apply(points, nil, rule, base, loc), retention.Apply(shuffled, nil, rule, base, loc)
 		if diff := cmp.Diff(ids(a.Keep), ids(b.Keep)); diff != "" {
 			t.Fatalf("kept (-sorted +shuffled):\n%s", diff)
 		}
@@ -156,12 +156,12 @@ func TestOrderDoesNotMatter(t *testing.T) {
 func TestApplyingAgainExpiresNothing(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		points, rule, loc := drawPoints(t), drawRule(t), drawZone(t)
-		d := retention.Apply(points, rule, base, loc)
+		d := retention.Apply(points, nil, rule, base, loc)
 		var kept []state.RestorePoint
 		for _, v := range d.Keep {
 			kept = append(kept, points[v.Index])
 		}
-		again := retention.Apply(kept, rule, base, loc)
+		again := retention.Apply(kept, nil, rule, base, loc)
 		if len(again.Expire) != 0 {
 			t.Fatalf("%v expire the second time", ids(again.Expire))
 		}
@@ -172,7 +172,7 @@ func TestApplyingAgainExpiresNothing(t *testing.T) {
 			}
 		}
 		allowed := ids(d.Expire)
-		for _, id := range ids(retention.Apply(kept, rule, base, loc).Expire) {
+		for _, id := range ids(retention.Apply(kept, nil, rule, base, loc).Expire) {
 			if !slices.Contains(allowed, id) {
 				t.Fatalf("%s expires only after others did", id)
 			}

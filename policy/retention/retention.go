@@ -11,6 +11,7 @@
 //	last N           the N newest points
 //	within D         every point whose time is later than now minus D
 //	hourly … yearly  the newest point of each of the N newest hours, days, weeks, months, years that have any points
+//	continuous D     the base backups that every instant of the last D stands on; see Bases
 //
 // Hours to years are those of the calendar in the given time zone (the schedule's); weeks begin on Monday. A period
 // without points is not counted, so a pause in backing up never makes old points expire.
@@ -47,9 +48,10 @@ type Verdict struct {
 	Reasons []string // shared between verdicts; not to be changed
 }
 
-// Apply judges every point. It changes neither the list nor the points, and does not need them in any order.
-func Apply(points []state.RestorePoint, rule policy.Retention, now time.Time, loc *time.Location) Decision {
-	s := newSieve(points, rule, now, loc)
+// Apply judges every point. It changes neither the list nor the points, and does not need them in any order. logs
+// are the write-ahead logs of the same backup, if any.
+func Apply(points []state.RestorePoint, logs []state.WAL, rule policy.Retention, now time.Time, loc *time.Location) Decision {
+	s := newSieve(points, logs, rule, now, loc)
 	d := Decision{Keep: make([]Verdict, 0, len(points)), Expire: s.expiring(rule)}
 	words := map[mark][]string{}
 	for _, i := range slices.Backward(s.order) {
@@ -66,13 +68,13 @@ func Apply(points []state.RestorePoint, rule policy.Retention, now time.Time, lo
 }
 
 // Expiring is Apply(…).Expire, for callers that judge a million points and do not ask why the rest stays.
-func Expiring(points []state.RestorePoint, rule policy.Retention, now time.Time, loc *time.Location) []Verdict {
-	return newSieve(points, rule, now, loc).expiring(rule)
+func Expiring(points []state.RestorePoint, logs []state.WAL, rule policy.Retention, now time.Time, loc *time.Location) []Verdict {
+	return newSieve(points, logs, rule, now, loc).expiring(rule)
 }
 
 // expiring lists the points without a mark, oldest first.
 func (s *sieve) expiring(rule policy.Retention) (list []Verdict) {
-	var reasons []string
+	var reasons, ofBases []string
 	for _, i := range slices.Backward(s.order) {
 		if s.marks[i] != 0 {
 			continue
@@ -81,8 +83,11 @@ func (s *sieve) expiring(rule policy.Retention) (list []Verdict) {
 		if !s.points[i].Incomplete {
 			if reasons == nil {
 				reasons = []string{"not in " + Describe(rule)}
+				ofBases = append(slices.Clone(reasons), "not "+wordBase)
 			}
-			v.Reasons = reasons
+			if v.Reasons = reasons; s.points[i].Base != nil && rule.Continuous > 0 {
+				v.Reasons = ofBases
+			}
 		}
 		list = append(list, v)
 	}
@@ -117,12 +122,16 @@ const (
 	markWeekly
 	markMonthly
 	markYearly
+	markBase
 	markNewest
 	markVerified
 	markIncomplete
 	markHeld
 	markEnd
 )
+
+// wordBase is why a base backup stays that recovery to an instant of the continuous window begins with.
+const wordBase = "base of the continuous window"
 
 func (m mark) reasons(rule policy.Retention) []string {
 	var words []string
@@ -160,6 +169,8 @@ func (m mark) word(rule policy.Retention) string {
 		return counted("monthly", rule.Monthly)
 	case markYearly:
 		return counted("yearly", rule.Yearly)
+	case markBase:
+		return wordBase
 	case markNewest:
 		return "newest complete"
 	case markVerified:

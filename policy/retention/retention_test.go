@@ -138,7 +138,7 @@ func TestRules(t *testing.T) {
 				t.Fatal(err)
 			}
 			got := map[string]string{}
-			for _, v := range retention.Apply(points(t, tc.points...), tc.rule, now, loc).Keep {
+			for _, v := range retention.Apply(points(t, tc.points...), nil, tc.rule, now, loc).Keep {
 				got[v.Point] = strings.Join(v.Reasons, ", ")
 			}
 			if diff := cmp.Diff(tc.want, got); diff != "" {
@@ -150,7 +150,7 @@ func TestRules(t *testing.T) {
 
 func TestExpireSaysWhy(t *testing.T) {
 	rule := policy.Retention{Last: 1, Within: policy.Duration(36 * time.Hour), Daily: 1}
-	d := retention.Apply(points(t, "2026-11-01 02:00", "2026-11-02 02:00i", "2026-11-03 02:00"), rule, base, time.UTC)
+	d := retention.Apply(points(t, "2026-11-01 02:00", "2026-11-02 02:00i", "2026-11-03 02:00"), nil, rule, base, time.UTC)
 	want := []retention.Verdict{
 		{Index: 0, Point: "2026-11-01 02:00", Reasons: []string{"not in last 1, within 36h, daily 1"}},
 		{Index: 1, Point: "2026-11-02 02:00", Reasons: []string{"incomplete, and there is a newer complete restore point"}},
@@ -167,7 +167,7 @@ func TestADayThatComesTwice(t *testing.T) {
 		t.Fatal(err)
 	}
 	list := points(t, "2010-11-06 12:00", "2010-11-07 02:30", "2010-11-07 02:45", "2010-11-07 03:40")
-	got := ids(retention.Apply(list, policy.Retention{Daily: 3}, base, loc).Keep)
+	got := ids(retention.Apply(list, nil, policy.Retention{Daily: 3}, base, loc).Keep)
 	if diff := cmp.Diff([]string{"2010-11-07 02:45", "2010-11-07 03:40"}, got); diff != "" {
 		t.Errorf("kept (-want +got):\n%s", diff)
 	}

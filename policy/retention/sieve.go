@@ -19,12 +19,15 @@ type sieve struct {
 	marks  []mark
 }
 
-func newSieve(points []state.RestorePoint, rule policy.Retention, now time.Time, loc *time.Location) *sieve {
+func newSieve(points []state.RestorePoint, logs []state.WAL, rule policy.Retention, now time.Time, loc *time.Location) *sieve {
 	s := &sieve{points: points, order: newestFirst(points), marks: make([]mark, len(points))}
 	failed := s.floors(rule)
 	s.rules(rule, now, loc, func(p *state.RestorePoint) bool { return !p.Incomplete })
 	if failed {
 		s.rules(rule, now, loc, func(p *state.RestorePoint) bool { return !p.Incomplete && proof(p) != damaged })
+	}
+	for _, i := range Bases(points, logs, rule, now) {
+		s.marks[i] |= markBase
 	}
 	return s
 }

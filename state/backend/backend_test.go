@@ -66,13 +66,20 @@ func point(i int) state.RestorePoint {
 	}
 }
 
+// logged is WAL of n segments.
+func logged(n state.LSN) state.WAL {
+	return state.WAL{Store: "store.primary", Repository: "r1", System: "7", SegmentSize: 16 << 20, Seen: start, Timelines: []state.Timeline{
+		{ID: 1, Ranges: []state.Range{{From: 16 << 20, To: (1 + n) << 24, Since: start, Until: start.Add(time.Minute), Stored: 9}}},
+	}}
+}
+
 func add(cat *state.Catalog, address string, points ...state.RestorePoint) {
 	cat.Points[address] = append(cat.Points[address], points...)
 }
 
 func TestEmptyStateLoads(t *testing.T) {
 	_, _, b := world(t)
-	want := &state.Catalog{Objects: map[string]state.Object{}, Points: map[string][]state.RestorePoint{}}
+	want := &state.Catalog{Objects: map[string]state.Object{}, Points: map[string][]state.RestorePoint{}, WAL: map[string][]state.WAL{}}
 	if diff := cmp.Diff(want, load(t, b)); diff != "" {
 		t.Errorf("empty catalog (-want +got):\n%s", diff)
 	}
@@ -91,6 +98,7 @@ func TestCommitThenLoadGivesTheSame(t *testing.T) {
 			cat := load(t, b)
 			add(cat, "backup.app", point(1), point(2))
 			add(cat, "backup.files", point(3))
+			cat.WAL["backup.app"] = []state.WAL{logged(2)}
 			cat.Objects["backup.app"] = state.Object{Attributes: json.RawMessage(`{"a": "<&>"}`), Hash: "ff"}
 			cat.Runs = []state.Run{{
 				ID: "run-1", Operation: "apply", Who: "ann@one", Started: start, Status: state.RunPending,

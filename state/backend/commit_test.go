@@ -35,6 +35,7 @@ var edits = map[string]func(*state.Catalog){
 	"an object gone":     func(c *state.Catalog) { delete(c.Objects, "backup.app") },
 	"pending action":     func(c *state.Catalog) { c.Runs[1].Actions[0].Status = state.RunOK },
 	"run finished":       func(c *state.Catalog) { c.Runs[1].Status, c.Runs[1].Finished = state.RunOK, start.Add(time.Hour) },
+	"WAL":                func(c *state.Catalog) { c.WAL["backup.app"] = []state.WAL{logged(3)} },
 	"old run":            func(c *state.Catalog) { c.Runs[0].Who = "somebody" },
 }
 

@@ -46,7 +46,7 @@ func (b *Backend) Refresh(ctx context.Context, cat *state.Catalog) error {
 }
 
 func (b *Backend) refresh(ctx context.Context, old *state.Catalog) (*state.Catalog, error) {
-	fresh := &state.Catalog{Objects: map[string]state.Object{}, Points: map[string][]state.RestorePoint{}}
+	fresh := &state.Catalog{Objects: map[string]state.Object{}, Points: map[string][]state.RestorePoint{}, WAL: map[string][]state.WAL{}}
 	heads, err := b.list(ctx, headsDir)
 	if err != nil {
 		return nil, err
@@ -159,6 +159,15 @@ func (m *merger) decode(name, part string, plain []byte) error {
 				twice = address
 			}
 			m.cat.Objects[address] = o
+		})
+	case "wal":
+		err = statefile.DecodeWAL(name, plain, func(address string, logs []state.WAL) {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			if _, ok := m.cat.WAL[address]; ok {
+				twice = address
+			}
+			m.cat.WAL[address] = logs
 		})
 	case "runs":
 		var runs []state.Run

@@ -16,6 +16,7 @@ import (
 const (
 	pointShards  = 64
 	objectShards = 16
+	walShards    = 16
 	runShards    = 32
 )
 
@@ -43,6 +44,15 @@ func split(cat *state.Catalog) []part {
 		}, func(into *state.Catalog) {
 			for _, a := range addresses {
 				into.Points[a] = cat.Points[a]
+			}
+		}})
+	}
+	for name, addresses := range group(cat.WAL, "wal", walShards, func(w []state.WAL) bool { return len(w) > 0 }) {
+		parts = append(parts, part{name, func(dst []byte) ([]byte, error) {
+			return statefile.AppendWAL(dst, addresses, cat.WAL)
+		}, func(into *state.Catalog) {
+			for _, a := range addresses {
+				into.WAL[a] = cat.WAL[a]
 			}
 		}})
 	}
@@ -93,7 +103,7 @@ func groupRuns(runs []state.Run) map[string][]state.Run {
 	return shards
 }
 
-// normalize orders points and runs and forgets the oldest finished runs beyond state.KeepRuns, so that a catalog is the
+// normalize orders points, logs and runs and forgets the oldest finished runs beyond state.KeepRuns, so that a catalog is the
 // same before a commit and after the next load. It never changes a slice in place, which others may hold.
 func normalize(cat *state.Catalog) {
 	for address, points := range cat.Points {
@@ -101,6 +111,13 @@ func normalize(cat *state.Catalog) {
 			points = slices.Clone(points)
 			slices.SortStableFunc(points, comparePoints)
 			cat.Points[address] = points
+		}
+	}
+	for address, logs := range cat.WAL {
+		if !slices.IsSortedFunc(logs, compareLogs) {
+			logs = slices.Clone(logs)
+			slices.SortStableFunc(logs, compareLogs)
+			cat.WAL[address] = logs
 		}
 	}
 	if !slices.IsSortedFunc(cat.Runs, compareRuns) {
@@ -142,4 +159,8 @@ func comparePoints(a, b state.RestorePoint) int {
 
 func compareRuns(a, b state.Run) int {
 	return cmp.Or(a.Started.Compare(b.Started), strings.Compare(a.ID, b.ID))
+}
+
+func compareLogs(a, b state.WAL) int {
+	return cmp.Or(strings.Compare(a.Store, b.Store), strings.Compare(a.System, b.System))
 }

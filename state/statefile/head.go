@@ -28,19 +28,22 @@ type headFile struct {
 }
 
 // EncodeHead writes a head.
-func EncodeHead(h Head) ([]byte, error) {
+func EncodeHead(h Head) ([]byte, error) { return encodeHead(h, FormatVersion) }
+
+func encodeHead(h Head, version int) ([]byte, error) {
 	h.CommittedAt = h.CommittedAt.UTC()
 	inner, err := encode(h)
 	if err != nil {
 		return nil, fmt.Errorf("encode state head %d: %w", h.Serial, err)
 	}
 	sum := sha256.Sum256(inner)
-	return encode(headFile{FormatVersion, hex.EncodeToString(sum[:]), inner})
+	return encode(headFile{version, hex.EncodeToString(sum[:]), inner})
 }
 
 // DecodeHead reads a head; name is the object's, for errors.
 func DecodeHead(name string, data []byte) (Head, error) {
-	if err := probeVersion(name, data); err != nil {
+	version, err := probeVersion(name, data)
+	if err != nil {
 		return Head{}, err
 	}
 	var f headFile
@@ -58,7 +61,7 @@ func DecodeHead(name string, data []byte) (Head, error) {
 		return Head{}, corrupt(name, "it has no lineage or no serial")
 	}
 	// The checksum covers what is inside; this covers the few bytes around it, which JSON reads in many spellings.
-	if canonical, err := EncodeHead(h); err != nil || !bytes.Equal(canonical, data) {
+	if canonical, err := encodeHead(h, version); err != nil || !bytes.Equal(canonical, data) {
 		return Head{}, corrupt(name, "it is not written as a head is")
 	}
 	return h, nil

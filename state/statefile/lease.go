@@ -38,7 +38,7 @@ const maxTTLSeconds = 24 * 60 * 60
 
 // DecodeLease reads a lease; name is the object's, for errors.
 func DecodeLease(name string, data []byte) (Lease, error) {
-	if err := probeVersion(name, data); err != nil {
+	if _, err := probeVersion(name, data); err != nil {
 		return Lease{}, err
 	}
 	var f leaseFile

@@ -21,7 +21,8 @@ type objectFile struct {
 // AppendObjects appends the plain bytes of an objects segment. Attributes are written byte for byte, so that their hash
 // stays true.
 func AppendObjects(dst []byte, addresses []string, objects map[string]state.Object) ([]byte, error) {
-	e := encoder{buf: append(dst, `{"format_version":1,"kind":"objects","objects":[`...)}
+	e := encoder{buf: dst}
+	e.begin("objects", "objects")
 	for i, address := range addresses {
 		o := objects[address]
 		if len(o.Attributes) > 0 && !json.Valid(o.Attributes) {
@@ -93,7 +94,7 @@ type header struct {
 }
 
 func (h *header) decode(name, kind string, plain []byte, into any) error {
-	if err := probeVersion(name, plain); err != nil {
+	if _, err := probeVersion(name, plain); err != nil {
 		return err
 	}
 	if err := decodeStrict(plain, into); err != nil {

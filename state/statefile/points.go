@@ -11,7 +11,8 @@ import (
 
 // AppendPoints appends the plain bytes of a points segment: the restore points of the given addresses, in that order.
 func AppendPoints(dst []byte, addresses []string, points map[string][]state.RestorePoint) ([]byte, error) {
-	e := encoder{buf: append(dst, `{"format_version":1,"kind":"points","backups":[`...)}
+	e := encoder{buf: dst}
+	e.begin("points", "backups")
 	for i, address := range addresses {
 		e.comma(i)
 		e.raw("\n{")
@@ -35,6 +36,13 @@ func AppendPoints(dst []byte, addresses []string, points map[string][]state.Rest
 type encoder struct {
 	buf []byte
 	err error
+}
+
+// begin opens a segment: its version, its kind, and its list.
+func (e *encoder) begin(kind, list string) {
+	e.int(`{"format_version":`, FormatVersion)
+	e.string(`,"kind":`, kind)
+	e.raw(`,"` + list + `":[`)
 }
 
 func (e *encoder) raw(s string) { e.buf = append(e.buf, s...) }
@@ -111,12 +119,26 @@ func (e *encoder) point(p *state.RestorePoint) {
 		e.raw("}")
 	}
 	e.optional(`,"stored_as":`, p.StoredAs)
+	if b := p.Base; b != nil {
+		e.base(b)
+	}
 	e.raw(`,"copies":[`)
 	for i := range p.Copies {
 		e.comma(i)
 		e.copy(&p.Copies[i])
 	}
 	e.raw("]}")
+}
+
+func (e *encoder) base(b *state.Base) {
+	e.string(`,"base":{"system":`, b.System)
+	e.int(`,"timeline":`, int64(b.Timeline))
+	e.string(`,"start":`, b.Start.String())
+	e.string(`,"end":`, b.End.String())
+	if b.Carries {
+		e.raw(`,"carries_wal":true`)
+	}
+	e.raw("}")
 }
 
 func (e *encoder) copy(c *state.Copy) {
@@ -161,6 +183,7 @@ func DecodePoints(name string, plain []byte, add func(address string, points []s
 // a million points are a few thousand allocations of the exact size. Its methods mirror the encoder's, field by field.
 type decoder struct {
 	scanner
+	version     int64
 	points      []state.RestorePoint
 	copies      []state.Copy
 	proofs      []state.Proof
@@ -170,8 +193,8 @@ type decoder struct {
 
 func (d *decoder) segment(name string, add func(string, []state.RestorePoint)) error {
 	d.must(`{"format_version":`)
-	if v := d.int(); d.err == nil {
-		if err := checkVersion(name, v); err != nil {
+	if d.version = d.int(); d.err == nil {
+		if err := checkVersion(name, d.version); err != nil {
 			return err
 		}
 	}
@@ -239,6 +262,9 @@ func (d *decoder) point() (p state.RestorePoint) {
 	if d.has(`,"stored_as":`) {
 		p.StoredAs = d.shared()
 	}
+	if d.version >= 2 && d.has(`,"base":{"system":`) {
+		p.Base = d.base()
+	}
 	d.must(`,"copies":[`)
 	d.copies = d.copies[:0]
 	for i := 0; d.next(i); i++ {
@@ -247,6 +273,32 @@ func (d *decoder) point() (p state.RestorePoint) {
 	p.Copies, d.copiesBlock = place(d.copies, d.copiesBlock)
 	d.must("}")
 	return p
+}
+
+func (d *decoder) base() *state.Base {
+	b := &state.Base{System: d.shared()}
+	d.must(`,"timeline":`)
+	timeline := d.int()
+	if b.Timeline = uint32(timeline); int64(b.Timeline) != timeline {
+		d.fail("expected the number of a timeline")
+	}
+	d.must(`,"start":`)
+	b.Start = d.lsn()
+	d.must(`,"end":`)
+	b.End = d.lsn()
+	b.Carries = d.has(`,"carries_wal":true`)
+	d.must("}")
+	return b
+}
+
+func (d *decoder) lsn() (l state.LSN) {
+	text := d.bytes()
+	if d.err == nil {
+		if err := l.UnmarshalText(text); err != nil {
+			d.fail("expected a position in the WAL")
+		}
+	}
+	return l
 }
 
 func (d *decoder) copy() (c state.Copy) {

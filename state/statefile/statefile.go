@@ -1,4 +1,4 @@
-// Package statefile is the written form of the catalog: heads, segments and leases as bytes, version 1.
+// Package statefile is the written form of the catalog: heads, segments and leases as bytes, version 2.
 //
 // It does no I/O, reads no clock, and decides nothing: state/backend says which objects exist and when. The formats are
 // described byte by byte in docs/format/state.md. Invariants: decoding what was encoded gives the same values; the same
@@ -18,8 +18,11 @@ import (
 )
 
 // FormatVersion is the version of all written forms. It grows when a field is added, since an older holdfast that
-// committed without the field would lose it.
-const FormatVersion = 1
+// committed without the field would lose it. What an older version wrote is still read.
+//
+//	1  the first
+//	2  points say where they stand in the write-ahead log; segments of the kind wal
+const FormatVersion = 2
 
 // corrupt says that the object name does not hold what it should.
 func corrupt(name, format string, args ...any) error {
@@ -37,14 +40,14 @@ func checkVersion(name string, got int64) error {
 }
 
 // probeVersion reads only the version, so that a document of the future answers "newer" and not "damaged".
-func probeVersion(name string, data []byte) error {
+func probeVersion(name string, data []byte) (int, error) {
 	var probe struct {
 		FormatVersion int64 `json:"format_version"`
 	}
 	if err := json.Unmarshal(data, &probe); err != nil {
-		return corrupt(name, "%w", err)
+		return 0, corrupt(name, "%w", err)
 	}
-	return checkVersion(name, probe.FormatVersion)
+	return int(probe.FormatVersion), checkVersion(name, probe.FormatVersion)
 }
 
 // decodeStrict reads one JSON document that has no unknown field and nothing after it.

@@ -60,7 +60,7 @@ func fill(v reflect.Value, n *int) {
 		v.SetBool(true)
 	case reflect.Int64:
 		v.SetInt(int64(*n))
-	case reflect.Uint64:
+	case reflect.Uint64, reflect.Uint32:
 		v.SetUint(uint64(*n))
 	default:
 		panic("fill does not know " + v.Kind().String())
@@ -85,6 +85,12 @@ func decodeObjects(plain []byte) (map[string]state.Object, error) {
 	return got, err
 }
 
+func decodeWAL(plain []byte) (map[string][]state.WAL, error) {
+	got := map[string][]state.WAL{}
+	err := DecodeWAL("segments/x", plain, func(address string, logs []state.WAL) { got[address] = logs })
+	return got, err
+}
+
 func TestEveryFieldComesBack(t *testing.T) {
 	points := map[string][]state.RestorePoint{"backup.a": filled[[]state.RestorePoint](), "backup.b": {{ID: "only"}}}
 	plain, err := AppendPoints(nil, []string{"backup.a", "backup.b"}, points)
@@ -95,6 +101,11 @@ func TestEveryFieldComesBack(t *testing.T) {
 	plain, err = AppendObjects(nil, []string{"backup.a", "store.b"}, objects)
 	gotObjects, decodeErr := decodeObjects(plain)
 	same(t, objects, gotObjects, err, decodeErr)
+
+	logs := map[string][]state.WAL{"backup.a": filled[[]state.WAL](), "backup.b": {{Store: "only"}}}
+	plain, err = AppendWAL(nil, []string{"backup.a", "backup.b"}, logs)
+	gotLogs, decodeErr := decodeWAL(plain)
+	same(t, logs, gotLogs, err, decodeErr)
 
 	runs := filled[[]state.Run]()
 	plain, err = AppendRuns(nil, runs)
@@ -123,10 +134,11 @@ func same(t *testing.T, want, got any, errs ...error) {
 	}
 }
 
-// TestFixtures keeps old files readable. -update writes those of the present version only when they do not exist yet.
+// TestFixtures keeps files readable. -update writes those of the present version only when they do not exist yet.
 func TestFixtures(t *testing.T) {
 	points := map[string][]state.RestorePoint{"backup.a": filled[[]state.RestorePoint]()}
 	objects := map[string]state.Object{"backup.a": filled[state.Object]()}
+	logs := map[string][]state.WAL{"backup.a": filled[[]state.WAL]()}
 	runs, head, lease := filled[[]state.Run](), filled[Head](), filled[Lease]()
 	lease.TTL = time.Minute
 	fixtures := []struct {
@@ -137,18 +149,22 @@ func TestFixtures(t *testing.T) {
 	}{
 		{"points.json", points, func() ([]byte, error) { return AppendPoints(nil, []string{"backup.a"}, points) }, func(d []byte) (any, error) { return decodePoints(d) }},
 		{"objects.json", objects, func() ([]byte, error) { return AppendObjects(nil, []string{"backup.a"}, objects) }, func(d []byte) (any, error) { return decodeObjects(d) }},
+		{"wal.json", logs, func() ([]byte, error) { return AppendWAL(nil, []string{"backup.a"}, logs) }, func(d []byte) (any, error) { return decodeWAL(d) }},
 		{"runs.json", runs, func() ([]byte, error) { return AppendRuns(nil, runs) }, func(d []byte) (any, error) { return DecodeRuns("x", d) }},
 		{"head.json", head, func() ([]byte, error) { return EncodeHead(head) }, func(d []byte) (any, error) { return DecodeHead("x", d) }},
 		{"lease.json", lease, func() ([]byte, error) { return EncodeLease(lease) }, func(d []byte) (any, error) { return DecodeLease("x", d) }},
 	}
 	for _, f := range fixtures {
 		t.Run(f.file, func(t *testing.T) {
-			path := filepath.Join("testdata", "roundtrip", "v1", f.file)
+			path := filepath.Join("testdata", "roundtrip", fmt.Sprintf("v%d", FormatVersion), f.file)
 			encoded, err := f.encode()
 			if err != nil {
 				t.Fatal(err)
 			}
 			if _, err := os.Stat(path); *update && os.IsNotExist(err) {
+				if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+					t.Fatal(err)
+				}
 				if err := os.WriteFile(path, encoded, 0o600); err != nil {
 					t.Fatal(err)
 				}
@@ -166,19 +182,107 @@ func TestFixtures(t *testing.T) {
 	}
 }
 
+// TestOldFixtures reads what version 1 wrote, compares it with what encoding/json makes of it, and writes it anew.
+func TestOldFixtures(t *testing.T) {
+	read := func(t *testing.T, file string, into any) []byte {
+		t.Helper()
+		data, err := os.ReadFile(filepath.Join("testdata", "roundtrip", "v1", file))
+		if err == nil {
+			err = json.Unmarshal(data, into)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return data
+	}
+	t.Run("points", func(t *testing.T) {
+		var f struct {
+			Backups []struct {
+				Address string
+				Points  []state.RestorePoint
+			}
+		}
+		got, err := decodePoints(read(t, "points.json", &f))
+		want := map[string][]state.RestorePoint{f.Backups[0].Address: f.Backups[0].Points}
+		same(t, want, got, err)
+		plain, err := AppendPoints(nil, []string{f.Backups[0].Address}, got)
+		again, decodeErr := decodePoints(plain)
+		same(t, want, again, err, decodeErr)
+	})
+	t.Run("objects", func(t *testing.T) {
+		var f struct{ Objects []objectFile }
+		got, err := decodeObjects(read(t, "objects.json", &f))
+		o := got[f.Objects[0].Address]
+		same(t, f.Objects[0], objectFile{f.Objects[0].Address, o.Hash, o.Forgotten, o.Repository, o.Identity, o.Retention, o.Usage, o.Attributes}, err)
+	})
+	t.Run("runs", func(t *testing.T) {
+		var f runsFile
+		got, err := DecodeRuns("x", read(t, "runs.json", &f))
+		same(t, f.Runs, got, err)
+	})
+	t.Run("head", func(t *testing.T) {
+		var f struct{ Head Head }
+		got, err := DecodeHead("x", read(t, "head.json", &f))
+		same(t, f.Head, got, err)
+	})
+	t.Run("lease", func(t *testing.T) {
+		var f leaseFile
+		got, err := DecodeLease("x", read(t, "lease.json", &f))
+		same(t, f.LeaseInfo, got.LeaseInfo, err)
+	})
+}
+
+// TestOldVersionsHaveNoNewFields: a reader of version 1 would have refused them.
+func TestOldVersionsHaveNoNewFields(t *testing.T) {
+	plain, err := AppendPoints(nil, []string{"a"}, map[string][]state.RestorePoint{"a": {{ID: "1", Base: &state.Base{System: "7"}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := decodePoints(plain); err != nil {
+		t.Fatal(err)
+	}
+	old := strings.Replace(string(plain), `"format_version":2`, `"format_version":1`, 1)
+	if _, err := decodePoints([]byte(old)); !errors.Is(err, state.ErrCorrupt) {
+		t.Errorf("a base in a file of version 1: %v", err)
+	}
+}
+
+func TestRangesOutOfOrderAreDamage(t *testing.T) {
+	for name, timelines := range map[string][]state.Timeline{
+		"empty range":      {{ID: 1, Ranges: []state.Range{{From: 5, To: 5}}}},
+		"backwards":        {{ID: 1, Ranges: []state.Range{{From: 5, To: 4}}}},
+		"touching":         {{ID: 1, Ranges: []state.Range{{From: 1, To: 4}, {From: 4, To: 9}}}},
+		"overlapping":      {{ID: 1, Ranges: []state.Range{{From: 1, To: 4}, {From: 3, To: 9}}}},
+		"timelines":        {{ID: 2}, {ID: 1}},
+		"the same, twice":  {{ID: 2}, {ID: 2}},
+		"second timeline":  {{ID: 1}, {ID: 2, Ranges: []state.Range{{From: 9, To: 1}}}},
+		"order of ranges":  {{ID: 1, Ranges: []state.Range{{From: 7, To: 9}, {From: 1, To: 4}}}},
+		"nothing is there": {{ID: 1, Ranges: []state.Range{{}}}},
+	} {
+		plain, err := AppendWAL(nil, []string{"a"}, map[string][]state.WAL{"a": {{Timelines: timelines}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := decodeWAL(plain); !errors.Is(err, state.ErrCorrupt) {
+			t.Errorf("%s: %v, want ErrCorrupt", name, err)
+		}
+	}
+}
+
 func TestNewerFormatIsToldApartFromDamage(t *testing.T) {
 	decoders := map[string]func(data []byte) error{
 		"points":  func(d []byte) error { _, err := decodePoints(d); return err },
 		"objects": func(d []byte) error { _, err := decodeObjects(d); return err },
+		"wal":     func(d []byte) error { _, err := decodeWAL(d); return err },
 		"runs":    func(d []byte) error { _, err := DecodeRuns("segments/x", d); return err },
 		"head":    func(d []byte) error { _, err := DecodeHead("heads/7", d); return err },
 		"lease":   func(d []byte) error { _, err := DecodeLease("leases/7", d); return err },
 	}
 	for name, decode := range decoders {
 		t.Run(name, func(t *testing.T) {
-			err := decode([]byte(`{"format_version":2,"kind":"` + name + `","future":true}`))
+			err := decode([]byte(`{"format_version":3,"kind":"` + name + `","future":true}`))
 			if !errors.Is(err, state.ErrNewer) || errors.Is(err, state.ErrCorrupt) {
-				t.Errorf("format 2: %v", err)
+				t.Errorf("format 3: %v", err)
 			}
 			for _, damaged := range []string{
 				"", "{", "null", "7", `{"format_version":0}`, `{"format_version":-1}`, `{"format_version":1,"kind":"other"}`,

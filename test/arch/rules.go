@@ -20,7 +20,7 @@ var Rules = []Rule{
 	{"cmd/holdfast", []string{"internal/cli"}},
 	{"internal/cli/view", []string{"policy", "state", "planner/plan", "internal/diag"}},
 	{"internal/cli", []string{
-		"internal/cli/view", "internal/agent", "internal/apply", "internal/repo", "internal/repo/manifest", "internal/blob/...", "internal/clock",
+		"internal/cli/view", "internal/agent", "internal/apply", "internal/repo", "internal/repo/manifest", "internal/repo/wal", "internal/blob/...", "internal/clock",
 		"internal/diag", "internal/redact", "planner", "planner/plan", "policy/...", "state/...",
 		"executors/...",
 	}},
@@ -42,10 +42,17 @@ var Rules = []Rule{
 
 	{"executors", []string{"policy"}},
 	{"executors/executortest", []string{"executors", "policy"}},
+	{"executors/postgres/wal", nil}, // positions in the log; no server
+	{"executors/postgres/replication", []string{"executors/postgres/wal"}},
 	{"executors/postgres/archive", nil}, // what a dump's bytes mean; no server, no policy
-	{"executors/qdrant/archive", nil},   // the same of a collection's archives
-	{"executors/scratch", nil},          // folders that leave nothing behind
-	{"executors/...", []string{"executors", "executors/postgres/archive", "executors/qdrant/archive", "executors/scratch", "policy", "internal/diag"}},
+	{"executors/postgres/wal", nil},     // what the write-ahead log's bytes and names mean
+	{"executors/postgres/pgdata", []string{"executors/postgres/wal"}},
+	{"executors/postgres/manifest", []string{"executors/postgres/wal"}},
+	{"executors/postgres/replication", []string{"executors/postgres/wal"}},
+	{"executors/postgres/basebackup", []string{"executors", "executors/postgres/..."}},
+	{"executors/qdrant/archive", nil}, // the same of a collection's archives
+	{"executors/scratch", nil},        // folders that leave nothing behind
+	{"executors/...", []string{"executors", "executors/postgres/...", "executors/qdrant/archive", "executors/scratch", "policy", "internal/diag"}},
 
 	{"internal/repo/...", []string{"internal/repo/...", "internal/blob", "internal/clock"}},
 	{"internal/blob/blobtest", []string{"internal/blob"}},
@@ -66,7 +73,10 @@ var Rules = []Rule{
 
 // Pure are the packages whose results depend on their arguments alone. The law below holds for them and for every
 // package of ours they import.
-var Pure = []string{"policy/...", "planner/...", "state", "state/statefile"}
+var Pure = []string{
+	"policy/...", "planner/...", "state", "state/statefile",
+	"executors/postgres/wal", "executors/postgres/pgdata", "executors/postgres/manifest",
+}
 
 // NotPure are the exceptions inside those folders.
 var NotPure = []string{"policy/lang/..."}

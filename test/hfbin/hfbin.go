@@ -81,6 +81,17 @@ func (s *Site) Write(name, text string) {
 	}
 }
 
+// Binary is the path of what was built. It opens the ways to it and to the site's folder to other accounts.
+func (s *Site) Binary() string {
+	s.T.Helper()
+	for _, dir := range []string{filepath.Dir(s.binary), filepath.Dir(s.Dir), s.Dir} {
+		if err := os.Chmod(dir, 0o755); err != nil {
+			s.T.Fatal(err)
+		}
+	}
+	return s.binary
+}
+
 // Command prepares a process in the site's folder; it dies with the test.
 func (s *Site) Command(args ...string) *exec.Cmd {
 	c := exec.Command(s.binary, args...)

@@ -51,6 +51,7 @@ type Server struct {
 	BinDir string
 
 	opts    Options
+	args    []string // more of the server's
 	account account
 	cmd     *exec.Cmd
 	exited  chan struct{} // closed when the postmaster is gone and was waited for
@@ -98,6 +99,55 @@ func Run(dir string, opts Options) (*Server, error) {
 		return nil, err
 	}
 	return s, s.start()
+}
+
+// Launch starts a server on a data directory that is there, such as a restored one, until the test ends. settings stand before
+// those of the directory. The directory must belong to the server's account already.
+func Launch(t testing.TB, data string, like *Server, settings map[string]string) *Server {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "hfpg")
+	if err == nil {
+		err = like.account.own(dir)
+	}
+	if err != nil {
+		t.Fatalf("make folder for PostgreSQL: %v", err)
+	}
+	s := &Server{Socket: dir, Data: data, BinDir: like.BinDir, opts: like.opts, account: like.account, log: filepath.Join(dir, "server.log")}
+	if s.Port, err = freePort(); err != nil {
+		t.Fatalf("start PostgreSQL: %v", err)
+	}
+	all := map[string]string{"port": strconv.Itoa(s.Port), "listen_addresses": "127.0.0.1", "unix_socket_directories": dir, "log_min_messages": "log"}
+	for k, v := range settings {
+		all[k] = v
+	}
+	for _, k := range sortedKeys(all) {
+		s.args = append(s.args, "-c", k+"="+all[k])
+	}
+	t.Cleanup(func() {
+		s.Kill()
+		_ = os.RemoveAll(dir)
+	})
+	if err := s.launch(); err != nil {
+		text, _ := os.ReadFile(s.log)
+		t.Fatalf("start PostgreSQL on %s: %v\n%s", data, err, text)
+	}
+	return s
+}
+
+// Own gives folders and files to the server's account.
+func (s *Server) Own(paths ...string) error { return s.account.own(paths...) }
+
+// OwnAll gives a folder and all that is in it to the server's account.
+func (s *Server) OwnAll(dir string) error {
+	return filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
+		return errors.Join(err, s.account.own(path))
+	})
+}
+
+// Log returns what the server has written.
+func (s *Server) Log() string {
+	text, _ := os.ReadFile(s.log)
+	return string(text)
 }
 
 // DSN returns a URL for a database, with the superuser's password, over TCP.
@@ -238,7 +288,7 @@ func (s *Server) launch() error {
 		return fmt.Errorf("open log of PostgreSQL: %w", err)
 	}
 	defer logFile.Close()
-	cmd := exec.Command(filepath.Join(s.BinDir, "postgres"), "-D", s.Data)
+	cmd := exec.Command(filepath.Join(s.BinDir, "postgres"), append([]string{"-D", s.Data}, s.args...)...)
 	cmd.Stdout, cmd.Stderr, cmd.Dir = logFile, logFile, s.Data
 	s.account.apply(cmd)
 	dieWithParent(cmd.SysProcAttr)

@@ -8,6 +8,7 @@ package chunk
 import (
 	"encoding/hex"
 	"fmt"
+	"hash"
 
 	"github.com/zeebo/blake3"
 )
@@ -35,12 +36,14 @@ const (
 	contextID   = "holdfast 2026-11-22 repository v1 chunk id"
 	contextGear = "holdfast 2026-11-22 repository v1 gear table"
 	contextPath = "holdfast 2026-11-22 repository v1 path hash"
+	contextWAL  = "holdfast 2026-11-25 repository v1 wal content"
 )
 
 // Keys are the secrets derived from a repository key. Safe for concurrent use.
 type Keys struct {
 	id   [32]byte
 	path [32]byte
+	wal  [32]byte
 	gear table
 }
 
@@ -49,6 +52,7 @@ func NewKeys(repositoryKey [32]byte) *Keys {
 	k := &Keys{}
 	blake3.DeriveKey(contextID, repositoryKey[:], k.id[:])
 	blake3.DeriveKey(contextPath, repositoryKey[:], k.path[:])
+	blake3.DeriveKey(contextWAL, repositoryKey[:], k.wal[:])
 	k.gear = newTable(repositoryKey)
 	return k
 }
@@ -61,6 +65,9 @@ func (k *Keys) NewHasher() Hasher { return Hasher{mustKeyed(k.id)} }
 
 // NewPathHasher returns a hasher for what hints say instead of names.
 func (k *Keys) NewPathHasher() Hasher { return Hasher{mustKeyed(k.path)} }
+
+// NewWALHash returns a hash of 32 bytes for what files of write-ahead log hold. It is not safe for concurrent use.
+func (k *Keys) NewWALHash() hash.Hash { return mustKeyed(k.wal) }
 
 // Sum returns the id of data.
 func (h Hasher) Sum(data []byte) ID {
