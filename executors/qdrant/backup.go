@@ -101,6 +101,7 @@ type task struct {
 
 	before   sync.Once
 	versions map[string]uint64 // of watched points, before
+	replaced sync.Once         // told that it is not the collection it was
 	// pointBytes is the largest sample's size, as JSON.
 	pointBytes int64
 	mu         sync.Mutex
@@ -383,31 +384,54 @@ func (t *task) done() {
 	}
 }
 
-// compareVersions tells how much of the collection was written while it was read, and keeps those samples only that were
-// not: a point that was taken out and put in again, equal to before, may be absent from what was read.
+// compareVersions tells how much of the collection was written while it was read, and which samples: a point that was taken
+// out and put in again, equal to before, may be absent from what was read.
 func (t *task) compareVersions(ctx context.Context) error {
 	if len(t.versions) == 0 {
 		return nil
 	}
-	now, err := t.b.c.pointVersions(ctx, t.name, &t.config, slices.Collect(maps.Keys(t.versions)))
+	now, err := t.sameAsBefore(ctx)
 	if err != nil {
 		return err
 	}
+	t.record.Watched = len(t.versions)
 	touched := func(id string) bool {
 		is, ok := now[id]
 		return !ok || is != t.versions[id]
 	}
-	t.record.Watched = len(t.versions)
 	for id := range t.versions {
 		if touched(id) {
 			t.record.Touched++
 		}
 	}
-	t.record.Samples = slices.DeleteFunc(t.record.Samples, func(s sample) bool {
+	for i, s := range t.record.Samples {
 		_, watched := t.versions[string(s.ID)]
-		return watched && touched(string(s.ID))
-	})
+		t.record.Samples[i].Touched = watched && touched(string(s.ID))
+	}
 	return nil
+}
+
+// sameAsBefore asks for the versions of the watched points, and finds a collection that was deleted and made anew under its name, or
+// emptied: what was read before and after that is of either. Versions only grow while a collection lives.
+func (t *task) sameAsBefore(ctx context.Context) (map[string]uint64, error) {
+	now, err := t.b.c.pointVersions(ctx, t.name, &t.config, slices.Collect(maps.Keys(t.versions)))
+	if err != nil || now == nil {
+		return t.versions, err
+	}
+	absent, older := 0, 0
+	for id, was := range t.versions {
+		if is, ok := now[id]; !ok {
+			absent++
+		} else if is < was {
+			older++
+		}
+	}
+	if older > 0 || 2*absent > len(t.versions) {
+		t.replaced.Do(func() {
+			t.miss(fmt.Errorf("it was deleted and made anew, or emptied, while it was read (of %d watched points %d are gone and %d are older than before); back it up again", len(t.versions), absent, older))
+		})
+	}
+	return now, nil
 }
 
 // sameShards finds that the collection was resharded while it was read: points moved between shards that were read at

@@ -121,11 +121,12 @@ func (k *courier) ways(n *node) []via {
 	return append(out, viaUpload)
 }
 
-// again goes one way, and once more when the connection broke: an archive that is put in the same place twice is there once.
+// again goes one way, and once more when the connection broke. Only where nobody else writes: a server that heard the first
+// time may put the archive in its place late, over what was written since.
 func (k *courier) again(ctx context.Context, w via, n *node, p parcel) error {
 	for try := 1; ; try++ {
 		err := k.by(ctx, w, n, p)
-		if err == nil || ctx.Err() != nil || errors.Is(err, errUnusable) || try == k.x.margins.tries || !unanswered(err) || isRefused(err) {
+		if err == nil || ctx.Err() != nil || errors.Is(err, errUnusable) || !isOurs(p.collection) || try == k.x.margins.tries || !unanswered(err) || isRefused(err) {
 			return err
 		}
 		if err := sleep(ctx, backoff(try)); err != nil {

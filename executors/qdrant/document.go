@@ -89,6 +89,8 @@ type sample struct {
 	ID  json.RawMessage `json:"id"`
 	Key json.RawMessage `json:"key,omitempty"`
 	Sum string          `json:"sha256"` // of the point's canonical JSON
+	// Touched says that it was written, or taken out and put in again, while the backup read: it proves less.
+	Touched bool `json:"touched,omitempty"`
 
 	bytes int // of the point's JSON, where it was just read
 }

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -11,6 +13,7 @@ import (
 	"time"
 
 	client "github.com/qdrant/go-client/qdrant"
+	"google.golang.org/grpc/codes"
 
 	"github.com/holdfast-io/holdfast/executors"
 	"github.com/holdfast-io/holdfast/executors/executortest"
@@ -109,7 +112,7 @@ func TestPointsComeAndGo(t *testing.T) {
 		t.Fatal(err)
 	}
 	rec := content.collections[0]
-	if rec.Touched < len(some) || rec.Watched < rec.Touched || rec.Watched == rec.Touched || len(rec.Samples) == 0 {
+	if rec.Touched < len(some) || rec.Watched <= rec.Touched || !slices.ContainsFunc(rec.Samples, func(s sample) bool { return s.Touched }) {
 		t.Errorf("%d of %d watched points were touched, %d samples are left", rec.Touched, rec.Watched, len(rec.Samples))
 	}
 	res, err := r.back(from, name+"-back", false)
@@ -136,16 +139,17 @@ func TestPointsComeAndGo(t *testing.T) {
 // while, do not end a restore.
 func TestBrokenHandOver(t *testing.T) {
 	for what, fault := range map[string]qdrantserver.Fault{
-		"the answer to an upload is lost":   {Path: atUpload, Times: 1, DropAnswer: true},
-		"the answer to a count is lost":     {Method: "POST", Path: "/points/count$", Times: 2, DropAnswer: true},
-		"the server is busy while it loads": {Method: "GET", Path: "^/collections/again$", Skip: 1, Times: 6, Status: 503, Body: "starting"},
+		"the answer to a staged upload is lost": {Path: stagePrefix + ".*" + atUpload, Times: 1, DropAnswer: true},
+		"the answer to a count is lost":         {Method: "POST", Path: "/points/count$", Times: 2, DropAnswer: true},
+		"the server is busy while it loads":     {Method: "GET", Path: "^/collections/" + stagePrefix + "[^/]*$", Skip: 1, Times: 6, Status: 503, Body: "starting"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			s, name := small(t, qdrantserver.Options{})
 			r := newRun(t, sourceOf(s, name), snapshots(policy.SnapshotStream))
 			from := r.make("p")
+			s.Fill(t, "again", nil, 5, 4)
 			s.Own.Fault(-1, fault)
-			if _, err := r.back(from, "again", false, optionVia, "upload"); err != nil {
+			if _, err := r.back(from, "again", true, optionVia, "upload"); err != nil {
 				t.Fatalf("restore: %v", err)
 			}
 			wantSame(t, s, name, "again")
@@ -300,5 +304,176 @@ func TestAnswersAreBounded(t *testing.T) {
 	s.Own.Fault(-1, qdrantserver.Fault{Method: "GET", Path: "^/aliases$", Status: 200, Body: `{"result":` + string(big) + `}`})
 	if _, _, err := newRun(t, sourceOf(s, name), snapshots(policy.SnapshotStream)).try("p"); err == nil || !strings.Contains(err.Error(), "larger than 256 MiB") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestLateDelete: a server that deletes a collection after it was asked, although the answer was lost, must not leave nothing.
+func TestLateDelete(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	s, name := small(t, qdrantserver.Options{})
+	r := newRun(t, sourceOf(s, name), snapshots(policy.SnapshotStream))
+	from := r.make("p")
+	s.Own.Fault(-1, qdrantserver.Fault{Method: "DELETE", Path: "^/collections/" + name + "$", Times: 1, DropAnswer: true, Late: time.Second})
+	_, err := r.back(from, name, true)
+	folders, _ := filepath.Glob(filepath.Join(os.Getenv("TMPDIR"), "holdfast-safety-*"))
+	if err == nil || !strings.Contains(err.Error(), "may be deleted yet") || len(folders) != 1 || !strings.Contains(err.Error(), folders[0]) {
+		t.Errorf("got %v, folders %v", err, folders)
+	}
+	files, _ := os.ReadDir(s.Own.SnapshotsPath(0) + "/" + name + "/shards/0")
+	if len(files) == 0 {
+		t.Error("no safety snapshot is left")
+	}
+	// A refusal is one.
+	s.Own.Fault(-1, qdrantserver.Fault{Method: "DELETE", Path: "^/collections/second$", Times: 1, Status: 403, Body: `{"status":{"error":"Forbidden"}}`})
+	s.Fill(t, "second", nil, 5, 4)
+	before := s.Image(t, "second")
+	if _, err := r.back(from, "second", true); err == nil || strings.Contains(err.Error(), "may be deleted yet") {
+		t.Errorf("got %v", err)
+	}
+	if s.Image(t, "second") != before {
+		t.Error("the old collection is not what it was")
+	}
+	noLeftovers(t, s, "second")
+}
+
+// TestRemadeWhileRead: a collection that is deleted and made anew between two shards is seen, although counts and samples are the same
+// in the end.
+func TestRemadeWhileRead(t *testing.T) {
+	s, _ := small(t, qdrantserver.Options{})
+	create := map[string]any{"vectors": map[string]any{"size": 32, "distance": "Cosine"}, "shard_number": 2}
+	s.Fill(t, "two", create, 300, 0)
+	s.Own.Fault(-1, qdrantserver.Fault{Path: atStream, Skip: 1, Times: 1, Before: func() {
+		s.Do(t, "DELETE", "/collections/two", nil)
+		s.Do(t, "PUT", "/collections/two", create)
+	}})
+	s.Own.Fault(-1, qdrantserver.Fault{Path: "/points/count$", Skip: 1, Times: 1, Before: func() { s.FillKey(t, "two", nil, 0, 300) }})
+	_, res, err := newRun(t, sourceOf(s, "two"), snapshots(policy.SnapshotStream)).try("p")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := missing(res); !strings.Contains(got, "deleted and made anew, or emptied") {
+		t.Errorf("missing %q, told %q", got, doubtful(res))
+	}
+}
+
+// TestAllWritten: every point is written anew while the backup reads. What comes back is taken for whole, and told; an archive
+// without points is not.
+func TestAllWritten(t *testing.T) {
+	s, name := small(t, qdrantserver.Options{})
+	r := newRun(t, sourceOf(s, name), snapshots(policy.SnapshotStream))
+	heal := s.Own.Fault(-1, qdrantserver.Fault{Path: atStream, Times: 1, Before: func() { s.FillKey(t, name, nil, 0, 300) }})
+	sink, _, err := r.try("p")
+	heal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := r.back(r.store.Supply("p"), name+"-back", false)
+	if err != nil || !strings.Contains(doubtful(res), "every sampled point was written while the backup read") {
+		t.Errorf("got %v, told %q", err, doubtful(res))
+	}
+	s.Do(t, "PUT", "/collections/empty", map[string]any{"vectors": map[string]any{"size": 32, "distance": "Cosine"}})
+	other := newRun(t, sourceOf(s, "empty"), snapshots(policy.SnapshotStream))
+	without, _, err := other.try("p")
+	if err != nil {
+		t.Fatal(err)
+	}
+	documents, err := readContents(t.Context(), other.store.Supply("p"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var archive []byte
+	for _, it := range without.Items() {
+		if content(it) {
+			archive = it.Data
+		}
+	}
+	hollow := altered(sink, func(items []*executortest.Item) []*executortest.Item {
+		items = edit(func(rec *collectionRecord) {
+			rec.Shards[0].SHA256, rec.Shards[0].Bytes = documents.collections[0].Shards[0].SHA256, documents.collections[0].Shards[0].Bytes
+		})(items)
+		for _, it := range items {
+			if content(it) {
+				it.Data = archive
+			}
+		}
+		return items
+	})
+	if _, err := r.back(hollow, name, true); err == nil || !strings.Contains(err.Error(), "it has 0 points") {
+		t.Errorf("got %v", err)
+	}
+	wantSame(t, s, name+"-back", name)
+}
+
+// TestExportUnderFreeNames: what applications write already is told, and what a single server cannot keep is said.
+func TestExportUnderFreeNames(t *testing.T) {
+	s, name := small(t, qdrantserver.Options{})
+	r := newRun(t, sourceOf(s, name), exports())
+	from := r.make("p")
+	heal := s.Own.Fault(-1, qdrantserver.Fault{Path: name + "-back/points/count$", Times: 1, Before: func() { s.FillKey(t, name+"-back", nil, 5000, 1) }})
+	res, err := r.back(from, name+"-back", false)
+	heal()
+	if err != nil || !strings.Contains(doubtful(res), "it has 301 points, exported were 300") {
+		t.Errorf("got %v, told %q", err, doubtful(res))
+	}
+}
+
+// TestAliasesAreAskedForAgain: one answer of a busy server costs no alias; when they cannot come back, the old collection's snapshots
+// are named.
+func TestAliasesAreAskedForAgain(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	for _, times := range []int{1, 0} {
+		s, name := small(t, qdrantserver.Options{})
+		s.Do(t, "POST", "/collections/aliases", map[string]any{"actions": []any{createAlias(name+"-live", name)}})
+		r := newRun(t, sourceOf(s, name), snapshots(policy.SnapshotStream))
+		from := r.make("p")
+		s.Own.Fault(-1, qdrantserver.Fault{Method: "POST", Path: "^/collections/aliases$", Status: 503, Body: "busy", Times: times})
+		_, err := r.back(from, name, true)
+		if times == 0 {
+			if err == nil || !strings.Contains(err.Error(), name+"-live") || !strings.Contains(err.Error(), "holdfast-safety-") {
+				t.Errorf("got %v", err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantSame(t, s, name, name+"-live")
+	}
+}
+
+// TestFilteredPagesShrink: an answer that is too large for a message is asked for in parts, with a filter too.
+func TestFilteredPagesShrink(t *testing.T) {
+	s, name := small(t, qdrantserver.Options{})
+	b := exports()
+	b.Export.Filter = `{"must":[]}`
+	r := newRun(t, sourceOf(s, name), b)
+	s.Own.Fault(-1, qdrantserver.Fault{Path: "/qdrant.Points/Get$", Times: 4, GRPCCode: codes.ResourceExhausted, Body: "received message larger than max"})
+	if _, err := r.back(r.make("p"), name+"-back", false); err != nil {
+		t.Fatal(err)
+	}
+	wantSame(t, s, name, name+"-back")
+}
+
+// TestOldServersAreNotStreamed: not even when their disk is full.
+func TestOldServersAreNotStreamed(t *testing.T) {
+	s, name := small(t, qdrantserver.Options{Version: "1.17.0"})
+	s.Own.Fault(-1, qdrantserver.Fault{Method: "POST", Path: atCreate, Status: 500, Body: `{"status":{"error":"No space left on device (os error 28)"}}`})
+	s.Own.Fault(-1, qdrantserver.Fault{Path: atStream, Before: func() { t.Error("it was streamed") }})
+	if _, res, err := newRun(t, sourceOf(s, name), snapshots(policy.SnapshotAuto)).try("p"); err != nil || missing(res) == "" {
+		t.Errorf("got %v, missing %q", err, missing(res))
+	}
+}
+
+// TestVersionsAreExact: an index that answers nearly all is no reason to call points touched.
+func TestVersionsAreExact(t *testing.T) {
+	s := qdranttest.Shared(t)
+	name := s.Name(t, "exact")
+	s.Fill(t, name, map[string]any{"vectors": map[string]any{"size": 16, "distance": "Cosine"}, "hnsw_config": map[string]any{"full_scan_threshold": 10}, "optimizers_config": map[string]any{"indexing_threshold": 10}}, 3000, 0)
+	content, err := readContents(t.Context(), newRun(t, sourceOf(s, name), snapshots(policy.SnapshotAuto)).make("p"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if rec := content.collections[0]; rec.Watched < 400 || rec.Touched > 0 {
+		t.Errorf("%d of %d watched points count as touched", rec.Touched, rec.Watched)
 	}
 }

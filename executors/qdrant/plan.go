@@ -253,7 +253,7 @@ func (p *restorePlan) sharding(rec *collectionRecord) error {
 		if rec.Export == nil {
 			return fmt.Errorf("collection %q has shard keys, which only a cluster keeps, and %s is a single server: restore to a cluster, or from a backup made by export", rec.Name, p.c.address())
 		}
-		p.notes = append(p.notes, fmt.Sprintf("%s has shard keys, which a single server does not keep: its points come back without them", rec.Name))
+		p.notes = append(p.notes, fmt.Sprintf("%s has shard keys, which a single server does not keep: its points come back without them, and points whose id stands under several keys would take each other's place: then the restore fails", rec.Name))
 	}
 	if nodes := max(len(p.c.peers), 1); cfg.Params.ReplicationFactor > nodes {
 		p.notes = append(p.notes, fmt.Sprintf("%s has %d replicas of each shard; the target has room for %d, and it comes back with that", rec.Name, cfg.Params.ReplicationFactor, nodes))

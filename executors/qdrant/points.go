@@ -80,7 +80,7 @@ func (p *pages) limit() int {
 func (p *pages) smaller(ctx context.Context, ask func() error) error {
 	for {
 		err := ask()
-		if err == nil || ctx.Err() != nil || !isGRPC(err) || status.Code(err) != codes.ResourceExhausted || p.limit() == 1 {
+		if err == nil || ctx.Err() != nil || !tooLarge(err) || p.limit() == 1 {
 			return err
 		}
 		p.now /= 2
@@ -163,6 +163,16 @@ func (p *pages) filtered(ctx context.Context) ([]*client.RetrievedPoint, error) 
 	if len(ids) == 0 {
 		return nil, nil
 	}
+	got, err := p.get(ctx, ids)
+	if err != nil {
+		return nil, fmt.Errorf("read points of %q: %w", p.collection, err)
+	}
+	p.fit(got)
+	return inOrder(ids, got), nil
+}
+
+// get reads points by their ids, in two halves when the answer is too large for a message.
+func (p *pages) get(ctx context.Context, ids []*client.PointId) ([]*client.RetrievedPoint, error) {
 	var got *client.GetResponse
 	err := p.d.each(ctx, p.tries, 0, func(ctx context.Context, c *client.Client) (err error) {
 		got, err = c.GetPointsClient().Get(ctx, &client.GetPoints{
@@ -171,12 +181,21 @@ func (p *pages) filtered(ctx context.Context) ([]*client.RetrievedPoint, error) 
 		})
 		return err
 	})
-	if err != nil {
-		return nil, fmt.Errorf("read points of %q: %w", p.collection, err)
+	if err == nil {
+		return got.GetResult(), nil
 	}
-	p.fit(got.GetResult())
-	return inOrder(ids, got.GetResult()), nil
+	if ctx.Err() != nil || !tooLarge(err) || len(ids) == 1 {
+		return nil, err
+	}
+	first, err := p.get(ctx, ids[:len(ids)/2])
+	if err != nil {
+		return nil, err
+	}
+	rest, err := p.get(ctx, ids[len(ids)/2:])
+	return append(first, rest...), err
 }
+
+func tooLarge(err error) bool { return isGRPC(err) && status.Code(err) == codes.ResourceExhausted }
 
 // inOrder brings points into the order of their ids: equal points must give equal bytes.
 func inOrder(ids []*client.PointId, points []*client.RetrievedPoint) []*client.RetrievedPoint {

@@ -256,6 +256,12 @@ func unanswered(err error) bool {
 	return isTransport(err)
 }
 
+// isFinal tells that a server refused to do something: it did not, and will not.
+func isFinal(err error) bool {
+	var said *statusError
+	return errors.As(err, &said) && said.Status >= 400 && said.Status < 500 && said.Status != http.StatusRequestTimeout || isRefused(err)
+}
+
 // isRefused tells that nobody listens, or that the name is not known: asking again at once does not help.
 func isRefused(err error) bool {
 	var dns *net.DNSError

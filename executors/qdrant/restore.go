@@ -173,6 +173,9 @@ func (p *restorePlan) replace(ctx context.Context, it *restoreItem) error {
 	if err != nil {
 		return fmt.Errorf("take a safety snapshot of the old one (nothing was changed): %w", err)
 	}
+	if ctx.Err() != nil {
+		return errors.Join(context.Cause(ctx), old.forget(ctx))
+	}
 	for try := 1; ; try++ {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
@@ -180,11 +183,14 @@ func (p *restorePlan) replace(ctx context.Context, it *restoreItem) error {
 			err = p.c.order(ctx, http.MethodDelete, path("collections", it.name)+"?timeout=60", nil, nil)
 		}
 		if err != nil && !isGone(err) && try == 1 {
+			if isFinal(err) { // it was not deleted, and is what it was
+				return errors.Join(err, old.forget(ctx))
+			}
 			late, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.x.margins.cleanup)
 			_, ierr := p.c.info(late, it.name)
 			cancel()
-			if ierr == nil { // it was not deleted, and is what it was
-				return errors.Join(err, old.forget(ctx))
+			if ierr == nil { // still; but the server may have heard of it, and do it in a moment
+				return fmt.Errorf("%w. %q is still there, and may be deleted yet: look again in a minute. Its safety snapshots are kept, %s", err, it.name, old.where())
 			}
 		}
 		if err == nil || isGone(err) {
@@ -204,7 +210,7 @@ func (p *restorePlan) replace(ctx context.Context, it *restoreItem) error {
 	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.x.margins.cleanup)
 	defer cancel()
 	if err := old.aliases(late); err != nil {
-		return errors.Join(err, p.remove(ctx, []string{it.stage}))
+		return errors.Join(fmt.Errorf("%w. Safety snapshots of the old one are kept, %s", err, old.where()), p.remove(ctx, []string{it.stage}))
 	}
 	return errors.Join(old.forget(ctx), p.remove(ctx, []string{it.stage}))
 }

@@ -172,7 +172,7 @@ func (c *cluster) pointVersions(ctx context.Context, collection string, cfg *con
 		for i, id := range part {
 			has[i] = json.RawMessage(id)
 		}
-		body := map[string]any{"query": probe, "limit": len(part), "with_payload": false, "with_vector": false, "filter": map[string]any{"must": []any{map[string]any{"has_id": has}}}}
+		body := map[string]any{"query": probe, "limit": len(part), "params": map[string]any{"exact": true}, "with_payload": false, "with_vector": false, "filter": map[string]any{"must": []any{map[string]any{"has_id": has}}}}
 		if using != "" {
 			body["using"] = using
 		}

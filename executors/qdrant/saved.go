@@ -201,7 +201,7 @@ func (o *oldCollection) bringBack(ctx context.Context) error {
 		return failed(err)
 	}
 	if err := o.aliases(ctx); err != nil {
-		return err
+		return fmt.Errorf("%w. Its safety snapshots are kept, %s", err, o.where())
 	}
 	o.p.log.Info("the old collection was brought back", "collection", name)
 	return o.forget(ctx)
@@ -209,14 +209,32 @@ func (o *oldCollection) bringBack(ctx context.Context) error {
 
 // aliases points the aliases that the old collection had to the one that has its name now.
 func (o *oldCollection) aliases(ctx context.Context) error {
-	var actions []map[string]any
+	for try := 1; ; try++ {
+		var actions []map[string]any
+		now, err := o.p.c.aliases(ctx)
+		for _, a := range o.had {
+			if aliasOf(now, a.Alias) != o.rec.Name {
+				actions = append(actions, createAlias(a.Alias, o.rec.Name))
+			}
+		}
+		if err == nil {
+			err = o.p.c.changeAliases(ctx, actions)
+		}
+		if err == nil {
+			return nil
+		}
+		if try == o.p.x.margins.tries || !unanswered(err) || sleep(ctx, backoff(try)) != nil {
+			return fmt.Errorf("collection %q is there, its aliases are not (%s): %w", o.rec.Name, o.aliasNames(), err)
+		}
+	}
+}
+
+func (o *oldCollection) aliasNames() string {
+	var out []string
 	for _, a := range o.had {
-		actions = append(actions, createAlias(a.Alias, o.rec.Name))
+		out = append(out, a.Alias)
 	}
-	if err := o.p.c.changeAliases(ctx, actions); err != nil {
-		return fmt.Errorf("collection %q is there, its aliases are not: %w", o.rec.Name, err)
-	}
-	return nil
+	return executors.ListSome(out, 10)
 }
 
 // savedSupply gives safety snapshots out as a restore point gives archives. What the server keeps goes back in one motion,

@@ -70,7 +70,7 @@ func (b *backup) mode(bytes int64, full bool) policy.SnapshotMode {
 	switch m := b.req.Backup.Snapshot.Mode; {
 	case m != policy.SnapshotAuto && m != "":
 		return m
-	case full && !b.c.version.less(streams):
+	case full && !b.c.version.less(patient):
 		return policy.SnapshotStream
 	case b.c.version.less(patient), b.req.Backup.MaxRate > 0:
 		return policy.SnapshotFile // a slow reader must not hold up a shard
@@ -248,6 +248,11 @@ func (s *shardReader) judge(f followed) error {
 	checked := s.file != nil && s.file.Checksum != ""
 	if checked && s.file.Checksum != f.sha256 {
 		return fmt.Errorf("the download's checksum is %s, the server said %s", f.sha256, s.file.Checksum)
+	}
+	if t := s.r.t; len(t.versions) > 0 {
+		if _, err := t.sameAsBefore(t.b.ctx); err != nil && t.b.ctx.Err() == nil {
+			t.b.log.Debug("the watched points cannot be asked for", "collection", t.name, "err", t.b.c.hide(err)) // the end asks again
+		}
 	}
 	rec := s.r.record
 	rec.Bytes, rec.SHA256, rec.Server, rec.Mode = f.report.Bytes, f.sha256, checked, string(s.mode)
