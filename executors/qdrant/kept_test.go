@@ -119,7 +119,7 @@ func TestPointsComeAndGo(t *testing.T) {
 	if err != nil {
 		t.Fatalf("restore: %v", err)
 	}
-	if got := doubtful(res); !strings.Contains(got, "That is right when points came and went meanwhile") {
+	if got := doubtful(res); !strings.Contains(got, "That is right when points came and went") {
 		t.Errorf("told was %q", got)
 	}
 	// As many points fewer convict when nothing was touched.
