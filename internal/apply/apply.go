@@ -181,7 +181,7 @@ type Runner struct {
 	// Seen books what was seen before the run, together with its beginning; nil for nothing.
 	Seen func(c *state.Catalog)
 	// LookAtWAL looks at what the stores hold of write-ahead log now, and returns how that is booked; nil for nothing. It reads c
-	// and does not change it. The field is nil where no backup stores any.
+	// and does not change it.
 	LookAtWAL   func(ctx context.Context, c *state.Catalog) (book func(*state.Catalog))
 	Events      Events
 	Log         *slog.Logger
