@@ -134,3 +134,51 @@ func TestWALIsKnownCopiedAndExpires(t *testing.T) {
 		t.Errorf("%s rows came back, want %s%s", got, want, fmt.Sprint("\n", restored.Log()))
 	}
 }
+
+// TestLagIsThatOfTheNewestCommit: where the server cannot be asked, the newest commit that is stored tells how far WAL goes, not the
+// moment at which it was brought there.
+func TestLagIsThatOfTheNewestCommit(t *testing.T) {
+	s, server := pitrSite(t, "stream", nil)
+	s.Must("apply", "-auto-approve")
+	sql(t, server, "INSERT INTO log (what) VALUES ('the last')")
+	committed := time.Now()
+	time.Sleep(3 * time.Second)
+	sql(t, server, "SELECT pg_switch_wal()")
+	s.Must("wal", "receive", "backup.app", "-once")
+	reached := time.Now()
+	if err := server.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	windows := statusOf(s).WAL[0].Windows
+	if len(windows) != 1 {
+		t.Fatalf("windows %+v", windows)
+	}
+	if to := windows[0].To; to.After(committed) || to.Before(committed.Add(-time.Second)) {
+		t.Errorf("the window ends at %s; the newest commit was at %s, and was brought at %s", to, committed, reached)
+	}
+}
+
+// TestWindowsCrossAPromotion: a server that went on on a timeline of its own is one window with what was before, and no gap.
+func TestWindowsCrossAPromotion(t *testing.T) {
+	s, server := pitrSite(t, "stream", nil)
+	s.Must("apply", "-auto-approve")
+	sql(t, server, "INSERT INTO log (what) VALUES ('on timeline 1')")
+	sql(t, server, "SELECT pg_switch_wal()")
+	s.Must("wal", "receive", "backup.app", "-once")
+	dir := filepath.Join(t.TempDir(), "promoted")
+	s.Must("restore", "backup.app", "-target=data_dir="+dir, "-auto-approve")
+	promoted := recovered(t, s, server, dir)
+	defer promoted.Kill()
+	server.Kill()
+	s.Env = append(s.Env, "APP_URL="+promoted.DSN("postgres"))
+	sql(t, promoted, "INSERT INTO log (what) VALUES ('on timeline 2')")
+	committed := time.Now()
+	sql(t, promoted, "SELECT pg_switch_wal()")
+	s.Must("wal", "receive", "backup.app", "-once")
+	st := statusOf(s)
+	if len(st.WAL) != 1 || len(st.WAL[0].Gaps) > 0 || len(st.WAL[0].Windows) != 1 || st.WAL[0].Windows[0].To.Before(committed) {
+		t.Errorf("after a promotion: %+v", st)
+	}
+	s.Must("apply", "-auto-approve")
+	s.Prints(s.Must("plan", "-refresh=list"), "No changes")
+}
