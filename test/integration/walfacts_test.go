@@ -182,3 +182,39 @@ func TestWindowsCrossAPromotion(t *testing.T) {
 	s.Must("apply", "-auto-approve")
 	s.Prints(s.Must("plan", "-refresh=list"), "No changes")
 }
+
+// TestHostThatOnlyWrites: a host without a key that reads knows the windows by the store's times, and brings WAL to the further store.
+func TestHostThatOnlyWrites(t *testing.T) {
+	s, server := pitrSite(t, "stream", nil)
+	var host struct{ Recipient string }
+	s.JSON(&host, "key", "generate", "-out=host", "-json")
+	sealed := fmt.Sprintf("recipients = [%q]\n    writers    = [%q]", s.Recipient, host.Recipient)
+	s.Write("main.hf.hcl", strings.NewReplacer(`recipients = ["RECIPIENT"]`, sealed, "MODE", "stream", `after = "read"`, `after = "stored"`).Replace(walCopies))
+	s.Env = append(s.Env, "HOLDFAST_IDENTITY_FILE="+filepath.Join(s.Dir, "host"))
+	for _, made := range []string{"store", ".holdfast"} {
+		if err := os.RemoveAll(filepath.Join(s.Dir, made)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.Must("init")
+	s.Must("apply", "-auto-approve")
+	for range 3 {
+		sql(t, server, "INSERT INTO log (what) VALUES ('some')")
+		sql(t, server, "SELECT pg_switch_wal()")
+		time.Sleep(100 * time.Millisecond)
+		s.Must("wal", "receive", "backup.app", "-once")
+	}
+	if err := server.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	s.Must("apply", "-auto-approve")
+	st := statusOf(s)
+	if len(st.WAL) != 2 {
+		t.Fatalf("WAL %+v", st.WAL)
+	}
+	for _, w := range st.WAL {
+		if len(w.Windows) != 1 || len(w.Gaps) > 0 || !w.Windows[0].To.After(w.Windows[0].From) {
+			t.Errorf("%+v", w)
+		}
+	}
+}
