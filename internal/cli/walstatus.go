@@ -36,7 +36,7 @@ type walGap struct {
 // walOf tells of the logs of a backup, ordered by store and server.
 func (s *session) walOf(address string, now time.Time) (all []walStatus) {
 	for _, log := range s.catalog.WAL[address] {
-		st := walStatus{Store: log.Store, System: log.System, Seen: log.Seen}
+		st := walStatus{Store: log.Store, System: log.System, Seen: log.Seen, Stored: log.Stored()}
 		if st.Windows = planner.Continuous(s.catalog.Points[address], []state.WAL{log}); st.Windows == nil {
 			st.Windows = []plan.Stretch{}
 		}
@@ -45,11 +45,6 @@ func (s *session) walOf(address string, now time.Time) (all []walStatus) {
 		}
 		if !st.Until.IsZero() {
 			st.LagSeconds = max(0, now.Sub(st.Until).Seconds())
-		}
-		for _, t := range log.Timelines {
-			for _, r := range t.Ranges {
-				st.Stored += r.Stored
-			}
 		}
 		for _, g := range log.Gaps() {
 			st.Gaps = append(st.Gaps, walGap{g.Timeline, g.First, g.Last, g.Since})
