@@ -1,10 +1,12 @@
 package cli
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
 
 	"github.com/holdfast-io/holdfast/internal/repo/wal"
 	"github.com/holdfast-io/holdfast/planner/plan"
@@ -253,4 +255,47 @@ func TestWALToCopy(t *testing.T) {
 			t.Errorf("%s of an older timeline is copied", f.Name())
 		}
 	}
+}
+
+// TestCutOffExpiry: segments left the catalog, and the process died while it deleted them. Whichever of them are left, the next look
+// finds no gap, tells of no instant that is not there, and what was kept is as it was.
+func TestCutOffExpiry(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		n := rapid.IntRange(2, 12).Draw(rt, "segments")
+		from := rapid.IntRange(1, n).Draw(rt, "from")
+		to := rapid.IntRange(from, n).Draw(rt, "to") // the segments [from,to) expire
+		var all, left []wal.Stored
+		for i := 1; i <= n; i++ {
+			f := came(t, fmt.Sprintf("0000000100000000%08X", i), i)
+			all = append(all, f)
+			if i < from || i >= to || rapid.Bool().Draw(rt, "left") {
+				left = append(left, f)
+			}
+		}
+		s := storedWAL{store: "store.a", repository: "r1", system: factsSystem, size: int64(seg), files: all}
+		whole, err := s.log()
+		if err != nil {
+			rt.Fatal(err)
+		}
+		booked := whole.Without(1, state.LSN(from)*seg, state.LSN(to)*seg)
+		s.files, s.before = left, &booked
+		got, err := s.log()
+		if err != nil {
+			rt.Fatal(err)
+		}
+		if gaps := got.Gaps(); len(gaps) > 0 {
+			rt.Fatalf("gaps %+v in %+v, booked %+v", gaps, got, booked)
+		}
+		for _, kept := range booked.Timelines[0].Ranges {
+			r := got.Timelines[0].Holding(kept.From)
+			if r == nil || r.To < kept.To {
+				rt.Fatalf("%+v is not in %+v any more", kept, got)
+			}
+		}
+		for _, r := range got.Timelines[0].Ranges {
+			if last := minute(int(r.To/seg) - 1); r.Until.After(last) {
+				rt.Fatalf("%+v is said to hold what was committed after its last segment came", r)
+			}
+		}
+	})
 }
