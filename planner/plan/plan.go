@@ -140,7 +140,7 @@ type Action struct {
 type Segments struct {
 	Timeline uint32    `json:"timeline"`
 	From     state.LSN `json:"from"` // beginning of the first
-	To       state.LSN `json:"to"`   // end of the last
+	To       state.LSN `json:"to"`   // end of the last, or of what there is of it
 	First    string    `json:"first"`
 	Last     string    `json:"last"`
 	Count    int64     `json:"count"`
