@@ -187,6 +187,8 @@ type Sink interface {
 	Add(ctx context.Context, e Entry, c Content) error
 	// Flush waits until the content of every entry added so far was read and stored.
 	Flush(ctx context.Context) error
+	// Err tells why nothing more will be read, nil while all is well. It does not wait, and may be called at any time.
+	Err() error
 }
 
 // Supply gives one restore point back. Every byte it hands out was checked against its chunk id.

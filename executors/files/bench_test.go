@@ -38,6 +38,9 @@ func (c *counting) Add(_ context.Context, _ executors.Entry, content executors.C
 	return err
 }
 
+// Err implements executors.Sink.
+func (c *counting) Err() error { return nil }
+
 func (c *counting) Flush(context.Context) error { return nil }
 
 // manyFiles makes n small files, 500 to a directory.

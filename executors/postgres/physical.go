@@ -72,9 +72,12 @@ func (b *physicalBackup) run(ctx context.Context, sink executors.Sink) (executor
 		return executors.Result{}, err
 	}
 	defer reader.Close() //nolint:errcheck // a backup that failed ends with it
+	pace := newPacer(b.req.Backup.ImpactPercent())
+	watching := b.watch(ctx, pace)
+	defer watching()
 	made, err := basebackup.Make(ctx, basebackup.Request{
 		Conn: reader, Label: "holdfast " + b.req.Point, Fast: b.req.Backup.Physical.Checkpoint == policy.CheckpointFast,
-		Version: b.facts.version, Standby: b.facts.inRecovery, IdleLimit: stall, Now: b.now,
+		Version: b.facts.version, Standby: b.facts.inRecovery, IdleLimit: stall, Now: b.now, Pace: pace.wait,
 	}, sink)
 	if err != nil {
 		return executors.Result{}, err
@@ -129,7 +132,8 @@ func (s *server) ensureSlot(ctx context.Context, conn *pgx.Conn, c *replication.
 	err := conn.QueryRow(ctx, `select slot_type, coalesce(wal_status, '') from pg_replication_slots where slot_name = $1`, name).Scan(&kind, &status)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
-		if err := c.CreateSlot(ctx, name, false, true); err != nil {
+		// A receiver that has just begun may have made it meanwhile.
+		if err := c.CreateSlot(ctx, name, false, true); err != nil && !errors.Is(err, replication.ErrSlotExists) {
 			return fmt.Errorf("make the replication slot %q: %w", name, err)
 		}
 		return nil

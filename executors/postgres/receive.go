@@ -132,7 +132,7 @@ func (r *receiver) connected(ctx context.Context, srv *server, conn *pgx.Conn, c
 		if err != nil || next.Timeline == 0 {
 			return err
 		}
-		if history, err = r.keepHistory(ctx, c, next.Timeline); err != nil {
+		if _, err = r.keepHistory(ctx, c, next.Timeline); err != nil {
 			return err
 		}
 		at = next

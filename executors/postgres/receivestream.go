@@ -56,11 +56,10 @@ func ignoreStop(ctx context.Context, err error) error {
 // segments takes a stream in, cut into segments, while what is complete or has waited long enough is archived by another
 // goroutine: the network never waits for the store until queued segments wait.
 type segments struct {
-	r    *receiver
-	st   *replication.Stream
-	at   place // of the next byte
-	data []byte
-	lag  time.Duration
+	r   *receiver
+	st  *replication.Stream
+	at  place // of the next byte
+	lag time.Duration
 
 	mu    sync.Mutex
 	moved sync.Cond

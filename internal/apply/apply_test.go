@@ -217,8 +217,12 @@ type fakeWriter struct {
 }
 
 func (w *fakeWriter) Add(context.Context, executors.Entry, executors.Content) error { return nil }
-func (w *fakeWriter) Flush(context.Context) error                                   { return nil }
-func (w *fakeWriter) Abort()                                                        {}
+
+// Err implements executors.Sink.
+func (w *fakeWriter) Err() error { return nil }
+
+func (w *fakeWriter) Flush(context.Context) error { return nil }
+func (w *fakeWriter) Abort()                      {}
 
 func (w *fakeWriter) Commit(_ context.Context, info apply.PointInfo) (apply.Receipt, error) {
 	if w.store.commitErr != nil {

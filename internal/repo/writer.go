@@ -240,6 +240,9 @@ func (w *Writer) Flush(ctx context.Context) error {
 	return w.err()
 }
 
+// Err is the first error, nil while all is well. It does not wait.
+func (w *Writer) Err() error { return w.err() }
+
 // Stats tells how far the writer is.
 func (w *Writer) Stats() WriterStats {
 	return WriterStats{Items: w.items.Load(), Bytes: w.bytes.Load(), Stored: w.stored.Load(), Reused: w.reused.Load()}

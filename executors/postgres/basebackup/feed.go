@@ -26,10 +26,9 @@ type feed struct {
 
 // Limits of a feed.
 const (
-	small      = 4 << 20  // larger members are not kept in memory
-	inMemory   = 32 << 20 // bytes of small members that wait
-	lookAfter  = time.Second
-	glanceTime = time.Millisecond
+	small     = 4 << 20  // larger members are not kept in memory
+	inMemory  = 32 << 20 // bytes of small members that wait
+	lookAfter = 200 * time.Millisecond
 )
 
 func newFeed(ctx context.Context, sink executors.Sink) *feed {
@@ -92,12 +91,7 @@ func (f *feed) alive() error {
 	if f.ctx.Err() != nil {
 		return context.Cause(f.ctx)
 	}
-	ctx, cancel := context.WithTimeout(f.ctx, glanceTime)
-	defer cancel()
-	if err := f.sink.Flush(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
-		return err
-	}
-	return nil
+	return f.sink.Err()
 }
 
 var errReadTwice = errors.New("what a server streams can be read once")

@@ -24,6 +24,7 @@ type Request struct {
 	Version   string // of the server
 	Standby   bool
 	IdleLimit time.Duration                                // of silence between two pieces of data
+	Pace      func(ctx context.Context, n int) error       // is asked after n bytes were read, and holds up what is to be spared
 	Now       func(ctx context.Context) (time.Time, error) // the server's clock; on a standby, up to where it has replayed
 }
 
@@ -137,6 +138,21 @@ func (m *maker) notice(n *pgconn.Notice) {
 	}
 }
 
+// paced is a member that is read no faster than the server shall be.
+type paced struct {
+	m *maker
+	r io.Reader
+}
+
+// Read implements io.Reader.
+func (p *paced) Read(b []byte) (int, error) {
+	n, err := p.r.Read(b)
+	if n > 0 && err == nil {
+		err = p.m.req.Pace(p.m.ctx, n)
+	}
+	return n, err
+}
+
 // maxDamaged bounds what is told of damaged pages one by one; the server itself stops after five of a file.
 const maxDamaged = 100
 
@@ -160,7 +176,7 @@ func (m *maker) visit(member replication.Member, r io.Reader) error {
 		}
 	}
 	e.Type = executors.TypeFile
-	if err := m.feed.add(e, h.Size, r); err != nil {
+	if err := m.feed.add(e, h.Size, &paced{m, r}); err != nil {
 		return fmt.Errorf("store %s: %w", member.Path, err)
 	}
 	return nil
