@@ -41,6 +41,21 @@ type WALStatus struct {
 	Problem  error     // why nothing is received now; nil while all is well
 }
 
+// WALTeller is the optional interface of an executor that can tell how far a source's write-ahead log is. It tells an idle server,
+// whose log has nothing new, from one whose log does not come in.
+type WALTeller interface {
+	// WALEnd asks a source. It writes nothing and needs no right but to connect.
+	WALEnd(ctx context.Context, src policy.Source) (WALEnd, error)
+}
+
+// WALEnd is where a source's log ended when it was asked: what was committed before the call lies before LSN.
+type WALEnd struct {
+	System      string // empty where the role may not read it
+	Timeline    uint32 // 0 on a standby, which does not know what its primary has committed
+	LSN         string // empty on a standby
+	SegmentSize int64  // bytes
+}
+
 // WALArchive keeps write-ahead log. Names are PostgreSQL's, and SEGMENT.FROM-TO (8 hex digits each) for the bytes [FROM,TO) of a
 // segment that is not finished yet. Safe for concurrent use.
 type WALArchive interface {

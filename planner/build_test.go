@@ -1,6 +1,7 @@
 package planner_test
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -209,6 +210,15 @@ func simulate(in planner.Input, p plan.Plan) state.Catalog {
 			o := c.Objects[a.Address]
 			o.Usage = &state.Usage{At: in.Now, Bytes: 1 << 20, Condemned: a.Bytes, Due: in.Now.Add(24 * time.Hour)}
 			c.Objects[a.Address] = o
+		case plan.CopyWAL:
+			logs := slices.Clone(c.WAL[a.Address])
+			from := logs[slices.IndexFunc(logs, func(l state.WAL) bool { return l.Store == a.From && l.System == a.System })]
+			i := slices.IndexFunc(logs, func(l state.WAL) bool { return l.Store == a.Store && l.System == a.System })
+			if i < 0 {
+				i, logs = len(logs), append(logs, state.WAL{Store: a.Store, Repository: c.Objects[a.Store].Repository, System: a.System, SegmentSize: from.SegmentSize})
+			}
+			logs[i] = joined(logs[i], from)
+			c.WAL[a.Address] = logs
 		case plan.ExpireWAL:
 			for _, still := range planner.StillExpiresWAL(planner.Input{Desired: in.Desired, Catalog: c, Now: in.Now}, []plan.Action{a}) {
 				c.WAL[a.Address] = slices.Clone(c.WAL[a.Address])
@@ -249,6 +259,32 @@ func simulate(in planner.Input, p plan.Plan) state.Catalog {
 	}
 	c.Runs = append(c.Runs, run)
 	return c
+}
+
+// joined is a log after everything of another was brought to it.
+func joined(to, from state.WAL) state.WAL {
+	to.Seen = from.Seen
+	var all []state.Timeline
+	for _, t := range from.Timelines {
+		ranges := slices.Clone(t.Ranges)
+		if u := to.Timeline(t.ID); u != nil {
+			ranges = append(ranges, u.Ranges...)
+		}
+		slices.SortFunc(ranges, func(a, b state.Range) int { return cmp.Compare(a.From, b.From) })
+		t.Ranges = nil
+		for _, r := range ranges {
+			last := len(t.Ranges) - 1
+			switch {
+			case last < 0 || r.From > t.Ranges[last].To:
+				t.Ranges = append(t.Ranges, r)
+			case r.To > t.Ranges[last].To:
+				t.Ranges[last].To, t.Ranges[last].Until, t.Ranges[last].Cut = r.To, r.Until, r.Cut
+			}
+		}
+		all = append(all, t)
+	}
+	to.Timelines = all
+	return to
 }
 
 // nextBase is where a base backup stands that is made now: at the end of the newest WAL of its store.

@@ -150,7 +150,7 @@ func (p *planner) capacities() {
 
 // storedBytes sums what the catalog knows of each store: a stand-in for stores that were never looked at.
 func (p *planner) storedBytes() map[string]int64 {
-	sums := map[string]int64{}
+	sums := p.in.Catalog.StoredWAL()
 	for _, points := range p.in.Catalog.Points {
 		for i := range points {
 			for _, c := range points[i].Copies {

@@ -105,6 +105,9 @@ func (p *planner) breach(w *work) {
 		}
 		d.Since = last.Add(rpo.Std())
 		d.Why = fmt.Sprintf("%s is %s old; the objective is rpo = %s", what, formatAge(age), rpo)
+		if log := p.logOf(w); log != nil && p.now.Sub(log.Seen) > rpo.Std() {
+			d.Why += fmt.Sprintf(". Its server was last heard of %s ago; `-refresh=list` looks again", formatAge(p.now.Sub(log.Seen)))
+		}
 	}
 	switch {
 	case d.Fixed:

@@ -107,6 +107,7 @@ var goldens = []struct {
 		return planner.Input{Desired: s, Catalog: c, Now: at("2026-11-22 02:00")}
 	}},
 	{"copies", func() planner.Input { return due(offsite(8)) }},
+	{"wal_copies", func() planner.Input { return offsiteWAL("2026-11-22 00:30") }},
 	{"first_copies", func() planner.Input {
 		return planner.Input{Desired: offsiteSet(), Catalog: settled(), Now: at("2026-11-22 02:00")}
 	}},

@@ -46,7 +46,7 @@ func Plan(in Input) (plan.Plan, diag.List) {
 	p.recoveries()
 	p.backups()
 	p.removals()
-	p.expireWAL()
+	p.logs()
 	p.prunes()
 	p.expect()
 	p.capacities()

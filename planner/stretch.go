@@ -49,6 +49,13 @@ func stretch(s *plan.Span, points []state.RestorePoint, logs []state.WAL) {
 	}
 }
 
+// Continuous lists the stretches of time inside of which every instant can be restored from the points and logs given.
+func Continuous(points []state.RestorePoint, logs []state.WAL) []plan.Stretch {
+	var s plan.Span
+	stretch(&s, points, logs)
+	return s.Continuous
+}
+
 // shrinks tells whether something that can be restored before a plan cannot be after it.
 func shrinks(before, after plan.Span) bool {
 	return before.Points > 0 && (after.Points == 0 || after.From.After(before.From) || after.To.Before(before.To)) ||

@@ -2,7 +2,6 @@ package planner
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/holdfast-io/holdfast/planner/plan"
@@ -101,8 +100,9 @@ func consistent(point *state.RestorePoint, logs []state.WAL) bool {
 	return false
 }
 
-// expireWAL plans the end of WAL that nothing kept needs, and completes the windows of backups that store WAL.
-func (p *planner) expireWAL() {
+// logs plans what becomes of WAL, its copies and the end of what nothing kept needs, and completes the windows of backups that
+// store WAL.
+func (p *planner) logs() {
 	if len(p.in.Catalog.WAL) == 0 {
 		return
 	}
@@ -121,24 +121,27 @@ func (p *planner) expireWAL() {
 		if w == nil {
 			continue // not in this plan
 		}
-		logs := p.in.Catalog.WAL[address]
-		after := slices.Clone(logs)
-		for j := range logs {
-			if !p.within(&logs[j]) {
-				continue
-			}
-			drops := judge.drops(address, &logs[j])
-			for _, d := range drops {
-				after[j] = after[j].Without(d.Timeline, d.From, d.To)
-			}
-			if len(drops) > 0 {
-				p.out.Actions = append(p.out.Actions, p.walAction(address, &logs[j], drops))
-			}
-		}
-		stretch(&w.Before, p.in.Catalog.Points[address], logs)
+		after := append(p.copyWAL(address, judge), p.expireWAL(address, judge)...)
+		stretch(&w.Before, p.in.Catalog.Points[address], p.in.Catalog.WAL[address])
 		stretch(&w.After, p.remaining[address], after)
 		w.Lost = shrinks(w.Before, w.After)
 	}
+}
+
+// expireWAL plans the end of WAL of one backup, in every store. It returns the logs that will be left.
+func (p *planner) expireWAL(address string, judge walJudge) (after []state.WAL) {
+	logs := p.in.Catalog.WAL[address]
+	for i := range logs {
+		var drops []plan.Segments
+		if p.within(&logs[i]) {
+			drops = judge.drops(address, &logs[i])
+		}
+		if len(drops) > 0 {
+			p.out.Actions = append(p.out.Actions, p.walAction(address, &logs[i], drops))
+		}
+		after = append(after, withoutAll(logs[i], drops))
+	}
+	return after
 }
 
 func (p *planner) walAction(address string, log *state.WAL, drops []plan.Segments) plan.Action {

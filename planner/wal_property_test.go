@@ -145,6 +145,11 @@ func drawPITR(t *rapid.T) (planner.Input, []server) {
 	r.Last, r.Daily = rapid.IntRange(0, 2).Draw(t, "last"), rapid.IntRange(0, 3).Draw(t, "daily")
 	r.Continuous = policy.Duration(rapid.IntRange(0, 5).Draw(t, "continuous")) * 12 * hour
 	set.Retentions[r.Address] = r
+	if rapid.Bool().Draw(t, "copies") {
+		b := set.Backups["backup.pitr"]
+		b.Copies = []string{"store.offsite"}
+		set.Backups["backup.pitr"] = b
+	}
 	in := planner.Input{Desired: set, Now: moment}
 	in.Catalog = catalogOf(set, map[string][]state.RestorePoint{})
 	in.Catalog.WAL = map[string][]state.WAL{}
@@ -283,11 +288,22 @@ func TestWALExpiriesConverge(t *testing.T) {
 		}
 		in.Catalog = simulate(in, p)
 		again, _ := planner.Plan(in)
-		if slices.ContainsFunc(p.Actions, func(a plan.Action) bool { return a.Kind == plan.Verify && a.Point != "" }) || len(servers) > 1 {
+		if in.Catalog = simulate(in, again); slices.ContainsFunc(planAgain(t, in).Actions, func(a plan.Action) bool { return a.Kind == plan.CopyWAL }) {
+			t.Fatalf("WAL is copied again; first:\n%s\nthen:\n%s", plan.Text(p), plan.Text(again))
+		}
+		if slices.ContainsFunc(p.Actions, func(a plan.Action) bool { return a.Kind == plan.Copy || a.Kind == plan.Verify && a.Point != "" }) || len(servers) > 1 {
 			return // new evidence for an old point, or the first base of another server: expiry may go on from there once more
 		}
 		if !again.Empty() {
 			t.Fatalf("first:\n%s\nthen:\n%s", plan.Text(p), plan.Text(again))
 		}
 	})
+}
+
+func planAgain(t *rapid.T, in planner.Input) plan.Plan {
+	p, diags := planner.Plan(in)
+	if diags.HasErrors() {
+		t.Fatalf("%+v", diags)
+	}
+	return p
 }

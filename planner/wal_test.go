@@ -201,3 +201,97 @@ func TestWALExpiriesAreAskedAgain(t *testing.T) {
 		}
 	}
 }
+
+// offsiteWAL is pitr with a further store, which has everything up to a moment.
+func offsiteWAL(until string) planner.Input {
+	in := pitr()
+	in.Desired = with(in.Desired, func(s *policy.Set) {
+		b := s.Backups["backup.pitr"]
+		b.Copies = []string{"store.offsite"}
+		s.Backups["backup.pitr"] = b
+	})
+	in.Catalog.Objects = planner.Objects(in.Desired)
+	for i := range in.Catalog.Points["backup.pitr"] {
+		point := &in.Catalog.Points["backup.pitr"][i]
+		second := point.Copies[0]
+		second.Store = "store.offsite"
+		point.Copies = append(slices.Clone(point.Copies), second)
+	}
+	if until != "" {
+		s := server{system: "7437", began: at("2026-11-22 02:00").Add(-10 * 24 * time.Hour)}
+		in.Catalog.WAL["backup.pitr"] = append(in.Catalog.WAL["backup.pitr"], s.log("store.offsite", at(until), func(uint32, state.LSN) bool { return false }))
+	}
+	return in
+}
+
+// What a further store lacks of the WAL that stays is brought there, and its window is told as it is.
+func TestWALIsCopied(t *testing.T) {
+	for _, tc := range []struct {
+		name, until string
+		edit        func(*planner.Input)
+		want        string // the sentence
+		segments    int64
+		drift       string
+	}{
+		{name: "all is there", until: "2026-11-22 02:00"},
+		// The window stands on the base of 11-19 01:00, which began ten minutes before.
+		{name: "nothing is there", want: "275 segments from 000000010000000200000072 to 000000010000000300000084 are missing in store.offsite", segments: 275},
+		{name: "the last hour", until: "2026-11-22 01:00", want: "4 segments from 000000010000000300000081 to 000000010000000300000084 are missing in store.offsite", segments: 4},
+		{
+			name: "no key to seal it anew", until: "2026-11-22 01:00", drift: "and this host has no key to seal it anew",
+			edit: func(in *planner.Input) {
+				offsite := in.Desired.Stores["store.offsite"]
+				offsite.Encryption.Recipients = []string{"age1other"}
+				in.Desired.Stores["store.offsite"] = offsite
+				in.Catalog.Objects = planner.Objects(in.Desired)
+				in.Sealed = map[string]bool{"store.primary": true}
+			},
+		},
+		{name: "no copies any more", edit: func(in *planner.Input) {
+			b := in.Desired.Backups["backup.pitr"]
+			b.Copies = nil
+			in.Desired.Backups["backup.pitr"] = b
+		}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			in := offsiteWAL(tc.until)
+			if tc.edit != nil {
+				tc.edit(&in)
+			}
+			p := mustPlan(t, in)
+			why, n := "", int64(0)
+			for _, a := range kindOf(p, plan.CopyWAL) {
+				why = a.Why
+				for _, s := range a.WAL {
+					n += s.Count
+				}
+				if a.From != "store.primary" || a.Store != "store.offsite" || a.System != "7437" || a.Bytes == 0 || a.Reason != plan.ReasonWALMissing {
+					t.Errorf("%+v", a)
+				}
+			}
+			if why != tc.want || n != tc.segments {
+				t.Errorf("got %q with %d segments, want %q with %d", why, n, tc.want, tc.segments)
+			}
+			told := slices.ContainsFunc(p.Drift, func(d plan.Drift) bool {
+				return d.Reason == plan.DriftCopyMissing && tc.drift != "" && strings.Contains(d.Why, tc.drift)
+			})
+			if told != (tc.drift != "") {
+				t.Errorf("drift %+v", p.Drift)
+			}
+			in.Catalog = simulate(in, p)
+			if again := mustPlan(t, in); len(kindOf(again, plan.CopyWAL)) > 0 {
+				t.Errorf("it is copied again: %s", plan.Text(again))
+			}
+		})
+	}
+}
+
+// A further store that lags tells its own window.
+func TestOffsiteWindow(t *testing.T) {
+	in := offsiteWAL("2026-11-22 01:20")
+	logs := in.Catalog.WAL["backup.pitr"][1:]
+	got := planner.Continuous(in.Catalog.Points["backup.pitr"], logs)
+	if len(got) != 1 || !got[0].To.Equal(at("2026-11-22 01:20")) {
+		t.Errorf("it tells %+v", got)
+	}
+}

@@ -119,7 +119,7 @@ func (w *WAL) path(b *Base, to uint32) (path []*Timeline, why Break) {
 		case id == b.Timeline:
 			return path, Break{}
 		case t.Parent == 0 || t.Parent >= id:
-			return nil, Break{What: fmt.Sprintf("%08X.history is missing", id)}
+			return nil, Break{What: fmt.Sprintf("where timeline %d came from is not known: %08X.history is missing, or no host that can read it has looked", id, id)}
 		case t.Parent == b.Timeline && t.Switch < b.End:
 			return nil, Break{What: fmt.Sprintf("timeline %d left timeline %d at %s, before the base backup was consistent at %s", id, t.Parent, t.Switch, b.End)}
 		}

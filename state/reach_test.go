@@ -42,7 +42,7 @@ func TestReachAndBreaks(t *testing.T) {
 		{"in a gap, with WAL of its own", whole, state.Base{System: "7", Timeline: 1, Start: 4 * seg, End: 5 * seg, Carries: true}, nil, "segment 000000010000000000000005 is missing"},
 		{"before the first WAL", whole, state.Base{System: "7", Timeline: 1, Start: 100, End: 2 * seg}, nil, "segment 000000010000000000000000 is missing"},
 		{"past the promotion", whole, state.Base{System: "7", Timeline: 1, Start: 10*seg + 100, End: 10*seg + 600}, []state.Piece{{0, 1}}, "timeline 2 left timeline 1 at 0/A0001F4, before the base backup was consistent at 0/A000258"},
-		{"no history file", history(), state.Base{System: "7", Timeline: 2, Start: 10 * seg, End: 11 * seg}, []state.Piece{{1, 0}}, "00000004.history is missing"},
+		{"no history file", history(), state.Base{System: "7", Timeline: 2, Start: 10 * seg, End: 11 * seg}, []state.Piece{{1, 0}}, "where timeline 4 came from is not known: 00000004.history is missing, or no host that can read it has looked"},
 		{"gap behind the promotion", late, state.Base{System: "7", Timeline: 1, Start: 7 * seg, End: 8 * seg}, []state.Piece{{0, 1}}, "segment 00000002000000000000000A is missing"},
 		{"WAL has not come so far", behind, state.Base{System: "7", Timeline: 1, Start: 3 * seg, End: 4*seg + 9}, nil, ""},
 		{"another server", whole, state.Base{System: "8", Timeline: 1, Start: 1 * seg, End: 2 * seg}, nil, "the WAL is that of another server (system 7, the base backup is of 8)"},

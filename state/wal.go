@@ -189,6 +189,30 @@ func share(r, part Range) int64 {
 	return int64(float64(r.Stored) * float64(part.To-part.From) / float64(r.To-r.From))
 }
 
+// Stored are the bytes that the log has in its store.
+func (w *WAL) Stored() (sum int64) {
+	for i := range w.Timelines {
+		for _, r := range w.Timelines[i].Ranges {
+			sum += r.Stored
+		}
+	}
+	return sum
+}
+
+// StoredWAL are the bytes of WAL that each store has. Backups of one server share its WAL: it counts once.
+func (c *Catalog) StoredWAL() map[string]int64 {
+	sums, counted := map[string]int64{}, map[[2]string]bool{}
+	for _, logs := range c.WAL {
+		for i := range logs {
+			if key := [2]string{logs[i].Store, logs[i].System}; !counted[key] {
+				counted[key] = true
+				sums[key[0]] += logs[i].Stored()
+			}
+		}
+	}
+	return sums
+}
+
 // Holding returns the range that goes up to a position or beyond it, and begins at it or before; nil when there is none.
 func (t *Timeline) Holding(at LSN) *Range {
 	for i := range t.Ranges {

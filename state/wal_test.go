@@ -141,3 +141,19 @@ func TestWALMovesWithItsBackupAndStore(t *testing.T) {
 		t.Error("WAL would be moved onto other WAL")
 	}
 }
+
+func TestStoredWALCountsSharedLogsOnce(t *testing.T) {
+	log := func(store, system string, stored ...int64) state.WAL {
+		w := state.WAL{Store: store, System: system}
+		for i, n := range stored {
+			w.Timelines = append(w.Timelines, state.Timeline{ID: uint32(i + 1), Ranges: []state.Range{{From: 1, To: 2, Stored: n}, {From: 3, To: 4, Stored: n}}})
+		}
+		return w
+	}
+	c := state.Catalog{WAL: map[string][]state.WAL{
+		"backup.a": {log("store.a", "7", 1, 2), log("store.a", "8", 10), log("store.b", "7", 100)}, "backup.b": {log("store.a", "7", 1, 2)},
+	}}
+	if diff := cmp.Diff(map[string]int64{"store.a": 26, "store.b": 200}, c.StoredWAL()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}

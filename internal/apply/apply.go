@@ -3,7 +3,7 @@
 // It decides nothing (planner does) and prints nothing (views hear of it through Events). It is the only room that knows
 // both policies and stores, through the small interfaces it declares here. Invariants it keeps: a run is committed as
 // pending before its first byte; a restore point enters the catalog after its manifest was stored and read back; a point
-// leaves the catalog before its manifest is deleted; a failure skips dependants only and never counts as success.
+// leaves the catalog before its manifest is deleted, and WAL before its objects are; a failure skips dependants only and never counts as success.
 package apply
 
 import (
@@ -52,6 +52,7 @@ type Repository interface {
 	DeletePoint(ctx context.Context, address, point string) error
 
 	Keeper
+	WALKeeper
 }
 
 // Keeper is the part of a repository that keeps copies whole and the store small.
@@ -175,12 +176,19 @@ type Runner struct {
 	Refresh      func(ctx context.Context, c *state.Catalog) error // replaces c by the newest catalog
 	// StillExpires returns the planned expiries that the catalog still allows: fewer than planned, never others.
 	StillExpires func(c *state.Catalog, now time.Time, planned []plan.Action) []plan.Action
-	Events       Events
-	Log          *slog.Logger
-	Now          func() time.Time
-	NewPointID   func(t time.Time) string
-	Parallelism  int
-	RunID, Who   string
+	// StillExpiresWAL does the same for WAL: what it returns holds the segments that may still go.
+	StillExpiresWAL func(c *state.Catalog, now time.Time, planned []plan.Action) []plan.Action
+	// Seen books what was seen before the run, together with its beginning; nil for nothing.
+	Seen func(c *state.Catalog)
+	// LookAtWAL looks at what the stores hold of write-ahead log now, and returns how that is booked; nil for nothing. It reads c
+	// and does not change it.
+	LookAtWAL   func(ctx context.Context, c *state.Catalog) (book func(*state.Catalog))
+	Events      Events
+	Log         *slog.Logger
+	Now         func() time.Time
+	NewPointID  func(t time.Time) string
+	Parallelism int
+	RunID, Who  string
 }
 
 // Outcome is how a run ended.
@@ -220,6 +228,9 @@ func (r *Runner) Run(ctx context.Context, catalog *state.Catalog, p plan.Plan) (
 	}
 	err := b.update(ctx, func(c *state.Catalog) error {
 		c.Runs = append(c.Runs, run)
+		if r.Seen != nil {
+			r.Seen(c)
+		}
 		r.declare(c, p)
 		return nil
 	})
@@ -233,6 +244,7 @@ func (r *Runner) Run(ctx context.Context, catalog *state.Catalog, p plan.Plan) (
 			return Outcome{Run: run}, err
 		}
 	}
+	w.lookAtWAL(ctx)
 	return w.close(ctx)
 }
 
@@ -240,7 +252,7 @@ func (r *Runner) Run(ctx context.Context, catalog *state.Catalog, p plan.Plan) (
 // ones, so that a store of copies that is slow or down makes no backup wait.
 func rank(a plan.Action) int {
 	switch {
-	case a.Kind == plan.Copy, a.Kind == plan.Initialize && a.From != "":
+	case a.Kind == plan.Copy, a.Kind == plan.CopyWAL, a.Kind == plan.Initialize && a.From != "":
 		return 1
 	case a.Kind.Destructive(), a.Kind == plan.Prune:
 		return 2

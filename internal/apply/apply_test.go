@@ -32,7 +32,11 @@ type world struct {
 	source  *fakeSource
 	moved   []policy.Moved
 	log     []string // what happened, in order
-	mu      sync.Mutex
+
+	stillWAL func(planned []plan.Action) []plan.Action // nil: all of them
+	look     func(c *state.Catalog)                    // what the look at WAL books
+
+	mu sync.Mutex
 }
 
 func newWorld(t *testing.T) *world {
@@ -74,7 +78,14 @@ func (w *world) run(ctx context.Context, id string, actions ...plan.Action) (app
 		Executors:    map[policy.SourceKind]executors.Executor{policy.KindFiles: w.source},
 		Repositories: w.store, Lease: lease, Refresh: w.backend.Refresh,
 		StillExpires: func(_ *state.Catalog, _ time.Time, planned []plan.Action) []plan.Action { return planned },
-		Events:       silent{}, Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return now },
+		StillExpiresWAL: func(_ *state.Catalog, _ time.Time, planned []plan.Action) []plan.Action {
+			if w.stillWAL != nil {
+				return w.stillWAL(planned)
+			}
+			return planned
+		},
+		LookAtWAL: func(context.Context, *state.Catalog) func(*state.Catalog) { return w.look },
+		Events:    silent{}, Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return now },
 		NewPointID: func(time.Time) string { return "point-" + id }, RunID: id, Who: "test@host",
 	}
 	for _, m := range w.moved {
@@ -133,6 +144,8 @@ type fakeStore struct {
 	openErr error
 	others  map[string]*fakeStore
 	repairs apply.Repaired
+
+	walCopied apply.WALCopied
 }
 
 func (s *fakeStore) Initialize(context.Context, string, string) (string, error) {

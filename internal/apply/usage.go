@@ -13,7 +13,7 @@ import (
 )
 
 // usage edits what the catalog knows of how full a store is. A store without a record was never looked at: its record
-// begins with what the catalog's points added to it.
+// begins with what the catalog's points and WAL added to it.
 func usage(c *state.Catalog, store string, edit func(u *state.Usage)) {
 	o, ok := c.Objects[store]
 	if !ok {
@@ -30,7 +30,8 @@ func usage(c *state.Catalog, store string, edit func(u *state.Usage)) {
 	c.Objects[store] = o
 }
 
-func storedBytes(c *state.Catalog, store string) (sum int64) {
+func storedBytes(c *state.Catalog, store string) int64 {
+	sum := c.StoredWAL()[store]
 	for _, points := range c.Points {
 		for i := range points {
 			if copied, ok := points[i].In(store); ok {

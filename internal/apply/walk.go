@@ -70,8 +70,12 @@ func (w *walker) perform(ctx context.Context, a plan.Action) (result, error) {
 		return w.copy(ctx, a)
 	case plan.Repair:
 		return w.repair(ctx, a)
+	case plan.CopyWAL:
+		return w.copyWAL(ctx, a)
 	case plan.Expire:
 		return w.expire(ctx, a)
+	case plan.ExpireWAL:
+		return w.expireWAL(ctx, a)
 	case plan.Prune:
 		return w.prune(ctx, a)
 	default:

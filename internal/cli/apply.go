@@ -104,6 +104,8 @@ func (a *app) apply(ctx context.Context, c *applying) error {
 	if err != nil {
 		return err
 	}
+	// Who approved a fingerprint or a file saw a plan of what the catalog knew: this one must be of the same.
+	s.applies = c.file == "" && c.fingerprint == ""
 	p, err := s.planToApply(ctx, c, saved)
 	if err != nil {
 		return err
@@ -129,7 +131,7 @@ func (a *app) apply(ctx context.Context, c *applying) error {
 		p, c.withheld = plan.WithoutDeletions(p), true
 	}
 	if p.Empty() {
-		return held
+		return errors.Join(held, s.bookWAL(ctx))
 	}
 	if held != nil && !a.json {
 		a.err.Warning("a guard blocks what this plan would delete: nothing is deleted, and the edits that ask for it are not applied; the rest is done")
@@ -229,7 +231,8 @@ func (s *session) carryOut(ctx context.Context, c *applying, p plan.Plan, saved 
 	}
 	runner := &apply.Runner{
 		Policy: s.policy, Objects: planner.Objects(s.policy), Executors: executorMap(), Repositories: s.stores, Lease: lease,
-		Refresh: s.backend.Refresh, StillExpires: s.stillExpires, Events: progress, Log: s.log, Now: s.Now, NewPointID: newID,
+		Refresh: s.backend.Refresh, StillExpires: s.stillExpires, StillExpiresWAL: s.stillExpiresWAL, Events: progress,
+		Seen: func(c *state.Catalog) { book(c, s.seen) }, LookAtWAL: s.newWAL, Log: s.log, Now: s.Now, NewPointID: newID,
 		Parallelism: c.parallelism, RunID: run, Who: s.holder(),
 	}
 	outcome, err := runner.Run(ctx, s.catalog, p)
@@ -268,6 +271,19 @@ func (s *session) confirm(ctx context.Context, c *applying, p plan.Plan, saved *
 
 func (s *session) stillExpires(c *state.Catalog, now time.Time, planned []plan.Action) []plan.Action {
 	return planner.StillExpires(planner.Input{Desired: s.policy, Catalog: *c, Now: now}, planned)
+}
+
+func (s *session) stillExpiresWAL(c *state.Catalog, now time.Time, planned []plan.Action) []plan.Action {
+	return planner.StillExpiresWAL(planner.Input{Desired: s.policy, Catalog: *c, Now: now}, planned)
+}
+
+// newWAL looks at WAL when a run ends.
+func (s *session) newWAL(ctx context.Context, c *state.Catalog) func(*state.Catalog) {
+	seen := s.lookAtWAL(ctx, c)
+	if len(seen) == 0 {
+		return nil
+	}
+	return func(c *state.Catalog) { book(c, seen) }
 }
 
 // applied tells how the run ended.

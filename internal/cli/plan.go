@@ -136,6 +136,9 @@ func (s *session) plan(ctx context.Context, pf *planFlags) (plan.Plan, error) {
 	if err := ctx.Err(); err != nil {
 		return plan.Plan{}, err
 	}
+	if *pf.refresh != "none" || s.applies {
+		s.takeWAL(ctx)
+	}
 	p, list := planner.Plan(planner.Input{
 		Desired: s.policy, Catalog: *s.catalog, Now: now, Targets: *pf.targets, Force: *pf.force, Alive: s.alive,
 		Sealed: s.stores.sealed(), Observed: s.observe(ctx, *pf.refresh),

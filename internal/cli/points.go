@@ -81,6 +81,8 @@ type listedPoint struct {
 	Stored   int64    `json:"stored"`
 	Verified bool     `json:"verified"`
 	KeptBy   []string `json:"kept_by,omitempty"`
+
+	RestorableUntil time.Time `json:"restorable_until,omitzero"` // base backups with WAL: every instant from its time up to this one
 }
 
 // listed yields the restore points of one backup, or of all, in order: a catalog may hold a million.
@@ -92,7 +94,7 @@ func (s *session) listed(only string) iter.Seq[listedPoint] {
 			}
 			kept := s.keepers(address, s.Now())
 			for _, p := range s.catalog.Points[address] {
-				l := listedPoint{Address: address, RestorePoint: p, Verified: p.Verified(), KeptBy: keptBy(p, kept[p.ID])}
+				l := listedPoint{Address: address, RestorePoint: p, Verified: p.Verified(), KeptBy: keptBy(p, kept[p.ID]), RestorableUntil: s.reach(address, p)}
 				for _, copied := range p.Copies {
 					l.Stored += copied.Stored
 				}
@@ -140,6 +142,11 @@ func (s *session) points(address string) error {
 		return nil
 	}
 	s.out.Table([]string{"BACKUP", "POINT", "TIME (UTC)", "SIZE", "STORED", "PROVEN", "KEPT BY"}, rows)
+	addresses := []string{address}
+	if address == "" {
+		addresses = slices.Sorted(maps.Keys(s.catalog.WAL))
+	}
+	s.walTable(addresses, s.Now())
 	return nil
 }
 

@@ -128,7 +128,9 @@ type session struct {
 	known   map[string]state.Object // of the catalog when it was read: a run writes in the catalog while stores are opened
 	alive   []string
 	stores  *stores
-	given   []string // options that another process needs to see the same policy and keys
+	applies bool      // a plan that is made is carried out: it rests on the WAL that is there
+	seen    []seenWAL // what was looked at of WAL, and is not committed yet
+	given   []string  // options that another process needs to see the same policy and keys
 }
 
 // open loads policy and catalog. write tells whether the state may be written.

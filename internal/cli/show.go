@@ -60,7 +60,7 @@ func (s *session) showState() error {
 		}
 		points := slices.AppendSeq([]listedPoint{}, s.listed(""))
 		return s.out.Document(map[string]any{
-			"format_version": "1.0", "lineage": c.Lineage, "serial": c.Serial, "objects": c.Objects, "points": points, "runs": c.Runs,
+			"format_version": "1.0", "lineage": c.Lineage, "serial": c.Serial, "objects": c.Objects, "points": points, "wal": s.allWAL(), "runs": c.Runs,
 		})
 	}
 	if c.Serial == 0 {
@@ -81,5 +81,15 @@ func (s *session) showState() error {
 		rows = append(rows, []string{address, points, note})
 	}
 	s.out.Table([]string{"OBJECT", "POINTS", ""}, rows)
+	s.walTable(slices.Sorted(maps.Keys(c.WAL)), s.Now())
 	return nil
+}
+
+// allWAL is what the catalog knows of WAL, by backup.
+func (s *session) allWAL() map[string][]walStatus {
+	all := map[string][]walStatus{}
+	for address := range s.catalog.WAL {
+		all[address] = s.walOf(address, s.Now())
+	}
+	return all
 }

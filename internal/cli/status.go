@@ -19,10 +19,12 @@ var statusCommand = &command{
 	name: "status", group: "Main", summary: "Tell how well each backup protects, and when it runs next",
 	usage: "[options]",
 	examples: `  holdfast status
+  holdfast status -refresh=list    # also look at the write-ahead log that has come in
   holdfast status -json`,
 	define: func(a *app, f *flags) func(context.Context, []string) error {
 		pf := a.policyFlags(f)
 		at := f.string("at", "TIME", "", "tell it for this moment instead of now")
+		refresh := f.choice("refresh", "none", "list looks first at the write-ahead log that the stores hold now", "none", "list")
 		return func(ctx context.Context, args []string) error {
 			if len(args) > 0 {
 				return usageError("status takes no arguments")
@@ -34,6 +36,9 @@ var statusCommand = &command{
 			now, err := a.moment(*at)
 			if err != nil {
 				return err
+			}
+			if *refresh != "none" {
+				s.takeWAL(ctx)
 			}
 			return s.showStatus(now)
 		}
@@ -48,7 +53,8 @@ type backupStatus struct {
 	Points      int       `json:"points"`
 	Newest      string    `json:"newest_point,omitempty"`
 	NewestTime  time.Time `json:"newest_time,omitzero"`
-	AgeSeconds  float64   `json:"age_seconds,omitempty"`
+	Moment      time.Time `json:"newest_moment,omitzero"` // that can be restored: the newest point's, or what WAL goes up to
+	AgeSeconds  float64   `json:"age_seconds,omitempty"`  // of the moment
 	RPOSeconds  float64   `json:"rpo_seconds,omitempty"`
 	Verified    bool      `json:"verified"`
 	Next        time.Time `json:"next,omitzero"`
@@ -58,6 +64,7 @@ type backupStatus struct {
 	Copies  []copyStatus `json:"copies,omitempty"`  // of the newest complete point
 	Missing []string     `json:"missing,omitempty"` // what keeps it from being protected
 	Held    int          `json:"held_points,omitempty"`
+	WAL     []walStatus  `json:"wal,omitempty"`
 }
 
 // copyStatus is what is known of one copy.
@@ -72,13 +79,16 @@ type copyStatus struct {
 func (s *session) health(address string, now time.Time) backupStatus {
 	b, declared := s.policy.Backups[address]
 	points := s.catalog.Points[address]
-	st := backupStatus{Address: address, Points: len(points), RPOSeconds: b.Objective.RPO.Std().Seconds()}
-	newest := s.count(&st, points, now)
+	st := backupStatus{Address: address, Points: len(points), RPOSeconds: b.Objective.RPO.Std().Seconds(), WAL: s.walOf(address, now)}
+	newest := s.count(&st, points)
 	paused := b.Schedule != nil && b.Schedule.Paused
 	if b.Schedule != nil && !paused {
 		if rule, err := schedule.Parse(*b.Schedule); err == nil {
 			st.Next = next(rule, address, now)
 		}
+	}
+	if newest != nil {
+		st.Moment, st.AgeSeconds = newest.Time, now.Sub(newest.Time).Seconds()
 	}
 	if !declared {
 		st.Health, st.Why = "forgotten", "the policy does not declare it any more; its restore points stay"
@@ -89,7 +99,9 @@ func (s *session) health(address string, now time.Time) backupStatus {
 		st.Missing = []string{st.Why}
 		return st
 	}
-	risks, doubts := append(s.moved(b, *newest), risks(b, points, *newest, now)...), doubts(b, points, *newest, now)
+	moment, what := s.newestMoment(b, address, *newest)
+	st.Moment, st.AgeSeconds = moment, now.Sub(moment).Seconds()
+	risks, doubts := slices.Concat(s.moved(b, *newest), tooOld(b, now.Sub(moment), what), s.brokenWAL(b, address, *newest), risks(b, points, *newest)), doubts(b, points, *newest, now)
 	st.Missing = slices.Concat(risks, doubts)
 	switch {
 	case len(risks) > 0:
@@ -118,7 +130,7 @@ func (s *session) moved(b policy.Backup, newest state.RestorePoint) (missing []s
 }
 
 // count fills in what can be counted, and returns the newest complete point.
-func (s *session) count(st *backupStatus, points []state.RestorePoint, now time.Time) (newest *state.RestorePoint) {
+func (s *session) count(st *backupStatus, points []state.RestorePoint) (newest *state.RestorePoint) {
 	for i := range points {
 		p := &points[i]
 		if p.Hold != nil {
@@ -135,7 +147,6 @@ func (s *session) count(st *backupStatus, points []state.RestorePoint, now time.
 		return nil
 	}
 	st.Newest, st.NewestTime, st.Size, st.Verified = newest.ID, newest.Time, newest.Size, newest.Verified()
-	st.AgeSeconds = now.Sub(newest.Time).Seconds()
 	for _, c := range newest.Copies {
 		one := copyStatus{Store: c.Store, Damaged: c.Damaged()}
 		if best, ok := furthest(c); ok {
@@ -146,11 +157,16 @@ func (s *session) count(st *backupStatus, points []state.RestorePoint, now time.
 	return newest
 }
 
-// risks are broken promises: data is older, in fewer places or in a worse state than the policy says.
-func risks(b policy.Backup, points []state.RestorePoint, newest state.RestorePoint, now time.Time) (missing []string) {
-	if age, rpo := now.Sub(newest.Time), b.Objective.RPO.Std(); rpo > 0 && age > rpo {
-		missing = append(missing, fmt.Sprintf("the newest restore point is %s old; the objective is %s", view.Duration(age), b.Objective.RPO))
+// tooOld tells when what can be restored is older than promised.
+func tooOld(b policy.Backup, age time.Duration, what string) []string {
+	if rpo := b.Objective.RPO.Std(); rpo <= 0 || age <= rpo {
+		return nil
 	}
+	return []string{fmt.Sprintf("%s is %s old; the objective is %s", what, view.Duration(age), b.Objective.RPO)}
+}
+
+// risks are broken promises: data is in fewer places or in a worse state than the policy says.
+func risks(b policy.Backup, points []state.RestorePoint, newest state.RestorePoint) (missing []string) {
 	if len(newest.Copies) == 0 {
 		missing = append(missing, "the newest restore point is in no store")
 	}
@@ -257,6 +273,7 @@ func (s *session) showStatus(now time.Time) error {
 		rows[i] = []string{st.Address, s.paintHealth(st.Health), fmt.Sprint(st.Points), ageText(st), rpoText(s.policy.Backups[st.Address]), view.Time(st.Next), st.Why}
 	}
 	s.out.Table([]string{"BACKUP", "HEALTH", "POINTS", "AGE", "RPO", "NEXT (UTC)", "WHY"}, rows)
+	s.walTable(addresses, now)
 	s.workers()
 	return nil
 }

@@ -153,6 +153,28 @@ func (e *walEntry) stored() wal.Stored {
 	return s
 }
 
+// WALSegmentSize tells how many bytes the segments of a system have, from the claim of one that is stored whole, since all are of one
+// size; 0 while none of the files is one. It takes a key that writes.
+func (r *Repository) WALSegmentSize(ctx context.Context, files []wal.Stored) (int64, error) {
+	if err := r.needWrite(); err != nil {
+		return 0, err
+	}
+	var failed error
+	for _, f := range files {
+		if f.Kind != wal.Segment {
+			continue
+		}
+		c, err := r.readClaim(ctx, f.File)
+		if err == nil {
+			return c.Size, nil
+		}
+		if failed = err; !isDamage(err) && !errors.Is(err, blob.ErrNotFound) {
+			break
+		}
+	}
+	return 0, failed
+}
+
 // WALSystems lists the systems of which anything is stored, in the order of their numbers. It visits every object of the log.
 func (r *Repository) WALSystems(ctx context.Context) ([]uint64, error) {
 	var out []uint64

@@ -128,6 +128,41 @@ func TestWALRoundTrip(t *testing.T) {
 	}
 }
 
+// TestWALSegmentSize: any whole segment tells, pieces and other files do not, and a claim that cannot be read gives way to the next.
+func TestWALSegmentSize(t *testing.T) {
+	reader, writer := classic(t), classic(t)
+	b := newMemory()
+	initRepo(t, b, repo.InitOptions{Recipients: []string{reader.public}, Writers: []string{writer.public}})
+	r := open(t, b, writer.id)
+	size := func(r *repo.Repository) (int64, error) {
+		files, err := r.WALFiles(t.Context(), pgSystem)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r.WALSegmentSize(t.Context(), files)
+	}
+	push(t, r, seg1+".00000000-00000005", []byte("12345"))
+	push(t, r, "00000002.history", []byte("1\t0/3000000\tx\n"))
+	if got, err := size(r); got != 0 || err != nil {
+		t.Errorf("without a whole segment: %d, %v", got, err)
+	}
+	push(t, r, seg2, logOf(2))
+	push(t, r, seg3, logOf(3))
+	if got, err := size(r); got != segment || err != nil {
+		t.Errorf("got %d, %v", got, err)
+	}
+	if err := b.Delete(t.Context(), "wal/"+walFile(t, seg2).Path()+".claim"); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := size(r); got != segment || err != nil {
+		t.Errorf("after a claim was lost: %d, %v", got, err)
+	}
+	var none *repo.KeyError
+	if got, err := size(open(t, b)); !errors.As(err, &none) {
+		t.Errorf("without a key: %d, %v", got, err)
+	}
+}
+
 func TestWALLists(t *testing.T) {
 	b := newMemory()
 	initRepo(t, b, repo.InitOptions{None: true})

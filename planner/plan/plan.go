@@ -105,8 +105,9 @@ const (
 	Recover    ActionKind = "recover"    // adopt or discard what a dead run left
 	Backup     ActionKind = "back up"
 	Verify     ActionKind = "verify"
-	Copy       ActionKind = "copy"   // bring a point to a further store, and verify it there
-	Repair     ActionKind = "repair" // replace what is damaged of a copy from a good one, or set it aside when there is none
+	Copy       ActionKind = "copy"     // bring a point to a further store, and verify it there
+	CopyWAL    ActionKind = "copy WAL" // bring write-ahead log to a further store
+	Repair     ActionKind = "repair"   // replace what is damaged of a copy from a good one, or set it aside when there is none
 	Expire     ActionKind = "expire"
 	ExpireWAL  ActionKind = "expire WAL" // delete write-ahead log that nothing kept needs
 	Prune      ActionKind = "prune"      // condemn packs that nothing needs, delete those whose grace is over
@@ -122,7 +123,7 @@ type Action struct {
 	Address string     `json:"address"`         // of the backup, or of the store for initialize
 	Point   string     `json:"point,omitempty"` // empty where the point will be made by the action named in After
 	Store   string     `json:"store,omitempty"`
-	From    string     `json:"from,omitempty"`  // copy, repair: the store of the good copy; initialize: the store whose keys it shares
+	From    string     `json:"from,omitempty"`  // copy, copy WAL, repair: the store of the good copy; initialize: the store whose keys it shares
 	Run     string     `json:"run,omitempty"`   // recover: the dead run
 	Slot    time.Time  `json:"slot,omitzero"`   // back up: the slot it serves
 	Level   string     `json:"level,omitempty"` // verify
@@ -131,15 +132,15 @@ type Action struct {
 	Bytes   int64      `json:"bytes,omitempty"`   // expected, from the last run or the catalog
 	Seconds float64    `json:"seconds,omitempty"` // expected, from the last run
 	After   []string   `json:"after,omitempty"`   // IDs of actions that must have succeeded first
-	System  string     `json:"system,omitempty"`  // expire WAL: the server's system identifier
-	WAL     []Segments `json:"wal,omitempty"`     // expire WAL: what goes, ascending by timeline and position
+	System  string     `json:"system,omitempty"`  // copy WAL, expire WAL: the server's system identifier
+	WAL     []Segments `json:"wal,omitempty"`     // copy WAL: what is missing, expire WAL: what goes; ascending by timeline and position
 }
 
 // Segments is a run of segments of a write-ahead log.
 type Segments struct {
 	Timeline uint32    `json:"timeline"`
 	From     state.LSN `json:"from"` // beginning of the first
-	To       state.LSN `json:"to"`   // end of the last
+	To       state.LSN `json:"to"`   // end of the last, or of what there is of it
 	First    string    `json:"first"`
 	Last     string    `json:"last"`
 	Count    int64     `json:"count"`

@@ -21,16 +21,17 @@ const (
 	ReasonForced       Reason = "forced"
 	ReasonIncomplete   Reason = "incomplete" // the newest point misses part of its source
 	ReasonDeadRun      Reason = "run_interrupted"
-	ReasonVerifyAfter  Reason = "verify_after" // each new copy is proven
-	ReasonUnverified   Reason = "not_verified" // an earlier copy was never proven at the wanted level, or failed
-	ReasonRetention    Reason = "retention"    // no rule keeps the point
-	ReasonDestroy      Reason = "destroy"      // removed { destroy = true } takes every point
-	ReasonDamaged      Reason = "damaged"      // repair, back up: reading a copy back failed
-	ReasonCopyMissing  Reason = "copy_missing" // the point is not in a store that `copies` names
-	ReasonRehearsal    Reason = "rehearsal"    // verify: the last restore to a scratch place is too old
-	ReasonWALGap       Reason = "wal_gap"      // back up: WAL is missing after the newest base backup
-	ReasonWALUnneeded  Reason = "wal_unneeded" // expire WAL: no kept restore point and no instant of the window needs it
-	ReasonReclaim      Reason = "reclaim"      // prune: restore points left, or a grace is over
+	ReasonVerifyAfter  Reason = "verify_after"     // each new copy is proven
+	ReasonUnverified   Reason = "not_verified"     // an earlier copy was never proven at the wanted level, or failed
+	ReasonRetention    Reason = "retention"        // no rule keeps the point
+	ReasonDestroy      Reason = "destroy"          // removed { destroy = true } takes every point
+	ReasonDamaged      Reason = "damaged"          // repair, back up: reading a copy back failed
+	ReasonCopyMissing  Reason = "copy_missing"     // the point is not in a store that `copies` names
+	ReasonWALMissing   Reason = "wal_copy_missing" // copy WAL: a store that `copies` names lacks WAL that stays
+	ReasonRehearsal    Reason = "rehearsal"        // verify: the last restore to a scratch place is too old
+	ReasonWALGap       Reason = "wal_gap"          // back up: WAL is missing after the newest base backup
+	ReasonWALUnneeded  Reason = "wal_unneeded"     // expire WAL: no kept restore point and no instant of the window needs it
+	ReasonReclaim      Reason = "reclaim"          // prune: restore points left, or a grace is over
 )
 
 // Reasons of drift.

@@ -33,6 +33,7 @@ var kinds = []struct {
 	{Backup, "backup", "backups"},
 	{Verify, "verify", "verifies"},
 	{Copy, "copy", "copies"},
+	{CopyWAL, "WAL copy", "WAL copies"},
 	{Repair, "repair", "repairs"},
 	{Expire, "expire", "expires"},
 	{ExpireWAL, "WAL expiry", "WAL expiries"},

@@ -52,7 +52,7 @@ func rows(p Plan) []row {
 	var destructive, changes, actions []row
 	for _, a := range p.Actions {
 		r := row{symbol: ">", address: a.Address, point: a.Point, verb: string(a.Kind), why: a.Why}
-		if a.Kind == Copy || a.Kind == Repair || a.Kind == ExpireWAL {
+		if a.Kind == Copy || a.Kind == CopyWAL || a.Kind == Repair || a.Kind == ExpireWAL {
 			r.verb += " in " + a.Store
 		}
 		if a.Bytes > 0 {

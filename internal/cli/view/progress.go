@@ -75,7 +75,7 @@ func (p *Progress) ActionStarted(a plan.Action) {
 
 var doing = map[plan.ActionKind]string{
 	plan.Initialize: "Initializing", plan.Recover: "Recovering", plan.Backup: "Backing up", plan.Verify: "Verifying",
-	plan.Expire: "Expiring", plan.ExpireWAL: "Expiring WAL", plan.Copy: "Copying", plan.Repair: "Repairing", plan.Prune: "Pruning", Restoring: "Restoring",
+	plan.Expire: "Expiring", plan.ExpireWAL: "Expiring WAL", plan.Copy: "Copying", plan.CopyWAL: "Copying WAL", plan.Repair: "Repairing", plan.Prune: "Pruning", Restoring: "Restoring",
 }
 
 // Restoring is the action kind under which a restore reports its progress; no plan holds it.
@@ -169,7 +169,9 @@ func (p *Progress) finished(a plan.Action, done state.RunAction, took time.Durat
 		line += ", " + Bytes(done.Bytes)
 	case plan.Copy:
 		line += fmt.Sprintf(" from %s to %s, %s stored and verified", a.From, a.Store, Bytes(done.Stored))
-	case plan.Prune:
+	case plan.CopyWAL:
+		line += fmt.Sprintf(" from %s to %s, %s stored", a.From, a.Store, Bytes(done.Stored))
+	case plan.ExpireWAL, plan.Prune:
 		line += ", " + Bytes(done.Stored) + " freed"
 	}
 	return line
@@ -177,5 +179,5 @@ func (p *Progress) finished(a plan.Action, done state.RunAction, took time.Durat
 
 var finishedWord = map[plan.ActionKind]string{
 	plan.Initialize: "initialized", plan.Recover: "recovered", plan.Backup: "backed up", plan.Verify: "verified",
-	plan.Expire: "expired", plan.ExpireWAL: "WAL expired", plan.Copy: "copied", plan.Repair: "repaired", plan.Prune: "pruned", Restoring: "restored",
+	plan.Expire: "expired", plan.ExpireWAL: "WAL expired", plan.Copy: "copied", plan.CopyWAL: "WAL copied", plan.Repair: "repaired", plan.Prune: "pruned", Restoring: "restored",
 }
