@@ -10,6 +10,19 @@ import (
 	"github.com/holdfast-io/holdfast/policy"
 )
 
+// Adviser is the optional second interface of an executor whose sources must be set up for a backup.
+type Adviser interface {
+	// Advise tells what a source lacks for a backup: sentences that say what to run. It writes nothing.
+	Advise(ctx context.Context, req AdviceRequest) ([]string, error)
+}
+
+// AdviceRequest names a backup and its source.
+type AdviceRequest struct {
+	Source policy.Source
+	Backup policy.Backup
+	Push   string // the command line that stores a file of write-ahead log, with %p for its path
+}
+
 // WALReceiver is the optional second interface of an executor whose source has a write-ahead log.
 //
 // Guarantees:

@@ -3,6 +3,7 @@ package planner
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -499,6 +500,11 @@ func (p *planner) driftOfSource(address string, seen ObservedSource) {
 	}
 	for _, gap := range seen.Gaps {
 		add(plan.DriftNotCovered, gap)
+	}
+	for _, backup := range slices.Sorted(maps.Keys(seen.Lacks)) {
+		for _, lack := range seen.Lacks[backup] {
+			p.drifted(plan.Drift{Address: backup, Reason: plan.DriftServerSetup, Why: lack})
+		}
 	}
 }
 

@@ -215,6 +215,11 @@ func TestDrift(t *testing.T) {
 			"peer 7 holds shard 2 of docs, and no URL leads to it",
 		},
 		{
+			"a server that is not set up for a backup", vectors(planner.ObservedSource{Version: "1.17.1", Lacks: map[string][]string{"backup.app": {"wal_level is minimal"}, "backup.other": nil}}),
+			[]string{"backup.app server_setup"},
+			"wal_level is minimal",
+		},
+		{
 			"another minor version of Qdrant", vectors(planner.ObservedSource{Version: "1.18.0", Names: []string{"docs"}}),
 			[]string{"source.qdrant.v source_version"},
 			"it is version 1.18.0 now; the newest restore point is of version 1.17.1, and snapshots are promised to restore only on servers of their minor version",

@@ -37,6 +37,7 @@ type ObservedSource struct {
 	Err      string // it could not be looked at
 	Version  string
 	Identity string
-	Names    []string // databases or collections
-	Gaps     []string // what of it no backup could reach, as its executor says
+	Names    []string            // databases or collections
+	Gaps     []string            // what of it no backup could reach, as its executor says
+	Lacks    map[string][]string // by backup address: how the source must be set up for it, as its executor says
 }

@@ -93,6 +93,16 @@ func (s *session) recoverFrom(ctx context.Context, address string, p state.Resto
 // restoreCommand is the command line by which a server gets its write-ahead log from here. The shell turns every code that is
 // neither "served" nor "absent" into one that stops recovery, also when this program is gone or dies.
 func (s *session) restoreCommand(address, from string) (string, error) {
+	var more []string
+	if from != "" {
+		more = []string{"-from=" + from}
+	}
+	line, err := s.walCommand("fetch", address, more...)
+	return line + `%f "%p"; c=$?; [ $c -le 1 ] || c=126; exit $c`, err
+}
+
+// walCommand is a command line of this program for a server's configuration, with a blank at its end.
+func (s *session) walCommand(verb, address string, more ...string) (string, error) {
 	exe, err := os.Executable()
 	if err != nil {
 		return "", fmt.Errorf("find this program: %w", err)
@@ -101,16 +111,12 @@ func (s *session) restoreCommand(address, from string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	words := []string{exe, "-chdir=" + dir, "wal", "fetch"}
-	words = append(words, s.given...)
-	if from != "" {
-		words = append(words, "-from="+from)
-	}
+	words := slices.Concat([]string{exe, "-chdir=" + dir, "wal", verb}, s.given, more, []string{address})
 	var line strings.Builder
-	for _, w := range append(words, address) {
+	for _, w := range words {
 		line.WriteString(shellQuote(strings.ReplaceAll(w, "%", "%%")) + " ")
 	}
-	return line.String() + `%f "%p"; c=$?; [ $c -le 1 ] || c=126; exit $c`, nil
+	return line.String(), nil
 }
 
 func shellQuote(s string) string {

@@ -9,11 +9,13 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/holdfast-io/holdfast/executors"
 	"github.com/holdfast-io/holdfast/internal/apply"
 	"github.com/holdfast-io/holdfast/internal/blob"
 	"github.com/holdfast-io/holdfast/internal/cli/view"
 	"github.com/holdfast-io/holdfast/internal/repo"
 	"github.com/holdfast-io/holdfast/planner"
+	"github.com/holdfast-io/holdfast/policy"
 )
 
 // refreshers is how many stores and sources are looked at together.
@@ -65,7 +67,29 @@ func (s *session) observeSource(ctx context.Context, address string) planner.Obs
 	if err != nil {
 		return planner.ObservedSource{Err: s.redactor.String(err.Error())}
 	}
-	return planner.ObservedSource{Version: facts.Version, Identity: facts.Identity, Names: facts.Names, Gaps: facts.Gaps}
+	return planner.ObservedSource{Version: facts.Version, Identity: facts.Identity, Names: facts.Names, Gaps: facts.Gaps, Lacks: s.advice(ctx, executor, src)}
+}
+
+// advice asks how a source must be set up for its backups. What cannot be asked is left to the backup, which says so.
+func (s *session) advice(ctx context.Context, executor executors.Executor, src policy.Source) map[string][]string {
+	adviser, ok := executor.(executors.Adviser)
+	if !ok {
+		return nil
+	}
+	lacks := map[string][]string{}
+	for address, b := range s.policy.Backups {
+		if b.Source != src.Address {
+			continue
+		}
+		push, err := s.walCommand("push", address)
+		if err == nil {
+			lacks[address], err = adviser.Advise(ctx, executors.AdviceRequest{Source: src, Backup: b, Push: push + "%p"})
+		}
+		if err != nil {
+			s.log.Warn("ask how the source is set up", "address", address, "err", err)
+		}
+	}
+	return lacks
 }
 
 func (s *session) observeStore(ctx context.Context, address, mode string) planner.ObservedStore {

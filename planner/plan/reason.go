@@ -57,6 +57,7 @@ const (
 	DriftProofOld          Reason = "proof_old"          // evidence is older than the policy asks for
 	DriftRehearsalOld      Reason = "rehearsal_old"      // no good rehearsal within its span
 	DriftNotCovered        Reason = "not_covered"        // a database, collection or part of a source that no backup covers
+	DriftServerSetup       Reason = "server_setup"       // the source is not set up for a backup of it
 	DriftSourceIdentity    Reason = "source_identity"    // another server answers
 	DriftSourceVersion     Reason = "source_version"     // another major version answers (Qdrant: minor)
 	DriftSourceUnreachable Reason = "source_unreachable" // a refresh could not look at it
