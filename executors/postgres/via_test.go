@@ -5,10 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -254,11 +257,13 @@ func TestRestoreOutOfBaseBackupFails(t *testing.T) {
 		change func(*executors.RestoreRequest)
 		want   []string
 	}{
-		"a wrong database":    {func(r *executors.RestoreRequest) { r.Only = []string{"ap/public.documents"} }, []string{"app, other, postgres"}},
-		"a wrong table":       {func(r *executors.RestoreRequest) { r.Only = []string{"app/public.dokuments"} }, []string{`database "app" holds`, "public.documents"}},
-		"a moment to come":    {func(r *executors.RestoreRequest) { r.Options[optionTo] = "2126-01-01T00:00:00Z" }, []string{"before it had recovered", "recovery ended before configured recovery target was reached"}},
-		"a moment before":     {func(r *executors.RestoreRequest) { r.Options[optionTo] = "0/1000000" }, []string{"before it had recovered"}},
-		"a store that breaks": {func(r *executors.RestoreRequest) { r.WAL = folderArchive{before: func(string) error { return errInjected }} }, []string{errInjected.Error(), "before it had recovered"}},
+		"a wrong database": {func(r *executors.RestoreRequest) { r.Only = []string{"ap/public.documents"} }, []string{"app, other, postgres"}},
+		"a wrong table":    {func(r *executors.RestoreRequest) { r.Only = []string{"app/public.dokuments"} }, []string{`database "app" holds`, "public.documents"}},
+		"a moment to come": {func(r *executors.RestoreRequest) { r.Options[optionTo] = "2126-01-01T00:00:00Z" }, []string{"before it had recovered", "recovery ended before configured recovery target was reached"}},
+		"a moment before":  {func(r *executors.RestoreRequest) { r.Options[optionTo] = "0/1000000" }, []string{"before it had recovered"}},
+		"a store that breaks": {func(r *executors.RestoreRequest) {
+			r.WAL = folderArchive{before: func(string) error { return errInjected }}
+		}, []string{errInjected.Error(), "before it had recovered"}},
 	} {
 		t.Run(what, func(t *testing.T) {
 			req := asked(c.change)
@@ -305,5 +310,112 @@ func TestRestoreOutOfBaseBackupFails(t *testing.T) {
 	})
 	if d := cmp.Diff(before, contents(t, p.Server, "app")); d != "" {
 		t.Errorf("the target changed (-before +after):\n%s", d)
+	}
+}
+
+// TestRestoreOutOfBaseBackupKilled kills a process while its scratch server recovers: the server goes with it, and the next restore
+// removes its folder.
+func TestRestoreOutOfBaseBackupKilled(t *testing.T) {
+	dir := scratchDir(t)
+	cmd := exec.Command(os.Args[0], "-test.run=^$")
+	cmd.Env = append(os.Environ(), "HF_TEST_VIA="+shared.DSN("via_killed"), "HF_TEST_DIR="+dir)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	line := make([]byte, 100)
+	if n, err := out.Read(line); err != nil || string(line[:n]) != "asked\n" {
+		t.Fatalf("the other process said %q, %v", line[:n], err)
+	}
+	if len(processesAt(t, dir)) == 0 {
+		t.Fatal("no server runs in the other's folder")
+	}
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+	for deadline := time.Now().Add(time.Minute); len(processesAt(t, dir)) > 0; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("still there: %v", processesAt(t, dir))
+		}
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) == 0 {
+		t.Fatalf("the killed restore left nothing to sweep: %v, %v", left, err)
+	}
+	target := uniqueName("via_next")
+	t.Cleanup(func() { dropDatabase(t, target) })
+	_, from, _ := backedUp(t, physical(shared, policy.WALNone))
+	req := restoreRequest(shared.DSN(target))
+	req.Only, req.Options[optStagingDir] = []string{"postgres"}, dir
+	mustRestore(t, req, from)
+	wantNothingLeft(t, req)
+}
+
+// recoverUntilKilled is the other process: its store hangs.
+func recoverUntilKilled(dsn, dir string) int {
+	ctx := context.Background()
+	p := &policy.Physical{Reader: policy.ReaderAuto, Checkpoint: policy.CheckpointFast, WAL: policy.WAL{Mode: policy.WALNone}}
+	maintenance := strings.Replace(dsn, "/via_killed", "/postgres", 1)
+	backup := executors.BackupRequest{Source: sourceOf(maintenance), Backup: policy.Backup{Physical: p}, Point: "20261122T000000Z-killed"}
+	store, sink := newPoint(backup.Point)
+	x := New(Options{})
+	res, err := x.Backup(ctx, backup, sink)
+	if err == nil {
+		store.Commit(sink, res)
+		req := restoreRequest(dsn)
+		req.Options[optionTo], req.Options[optStagingDir] = "latest", dir
+		req.WAL = folderArchive{dir: dir, before: func(name string) error {
+			if !strings.HasSuffix(name, ".history") {
+				_, _ = os.Stdout.WriteString("asked\n")
+				select {}
+			}
+			return nil
+		}}
+		_, err = x.Restore(ctx, req, store.Supply(backup.Point))
+	}
+	fmt.Fprintln(os.Stderr, "the restore ended:", err)
+	return 1
+}
+
+// TestCopiesTakeNothingFromPublishers: the recovered copy of a server with a subscription does not connect to the publisher, where
+// it would take changes that the original waits for.
+func TestCopiesTakeNothingFromPublishers(t *testing.T) {
+	publisher, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer publisher.Close()
+	var calls atomic.Int64
+	go func() {
+		for {
+			conn, err := publisher.Accept()
+			if err != nil {
+				return
+			}
+			calls.Add(1)
+			conn.Close()
+		}
+	}()
+	s := pgserver.Start(t, pgserver.Options{})
+	execSQL(t, s, "postgres", "create table t as select 1 x")
+	execSQL(t, s, "postgres", fmt.Sprintf("create subscription s connection 'host=127.0.0.1 port=%d' publication p with (connect = false, slot_name = 's')", publisher.Addr().(*net.TCPAddr).Port))
+	execSQL(t, s, "postgres", "alter subscription s enable")
+	_, from, _ := backedUp(t, physical(s, policy.WALNone))
+	if calls.Load() == 0 {
+		t.Fatal("the original does not call its publisher: this test shows nothing")
+	}
+	if err := s.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	calls.Store(0)
+	target := uniqueName("via_subscriber")
+	t.Cleanup(func() { dropDatabase(t, target) })
+	req := restoreRequest(shared.DSN(target))
+	req.Only, req.Options[optStagingDir] = []string{"postgres/public.t"}, scratchDir(t)
+	mustRestore(t, req, from)
+	if n := calls.Load(); n > 0 {
+		t.Errorf("the copy called the publisher %d times", n)
 	}
 }
