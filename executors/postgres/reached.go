@@ -72,20 +72,34 @@ func (c *recoveredServer) fatalWords() string {
 // connect signs in as the first role that is a superuser there.
 func (c *recoveredServer) connect(ctx context.Context, roles []string) error {
 	var errs []error
-	for _, role := range roles {
+	for _, role := range slices.Compact(roles) {
 		if role == "" {
 			continue
 		}
-		srv, conn, err := dial(ctx, c.params.with("user", role), "holdfast restore")
-		if err != nil {
-			errs = append(errs, err)
-			continue
+		err := c.enter(ctx, role)
+		if err == nil {
+			return nil
 		}
-		defer closeConn(ctx, conn)
-		c.srv = srv
-		return c.look(ctx, conn)
+		errs = append(errs, err)
 	}
-	return fmt.Errorf("%w; restore the base backup to a data directory instead (-target=data_dir=…), and dump it from there", errors.Join(errs...))
+	return fmt.Errorf("no superuser of the base backup is known: %w; restore it to a data directory instead (-target=data_dir=…), and dump it from there", errors.Join(errs...))
+}
+
+func (c *recoveredServer) enter(ctx context.Context, role string) error {
+	srv, conn, err := dial(ctx, c.params.with("user", role), "holdfast restore")
+	if err != nil {
+		return err
+	}
+	defer closeConn(ctx, conn)
+	var super bool
+	if err := conn.QueryRow(ctx, "select rolsuper from pg_roles where rolname = current_user").Scan(&super); err != nil {
+		return fmt.Errorf("look at role %q: %w", role, err)
+	}
+	if !super {
+		return fmt.Errorf("role %q is none", role)
+	}
+	c.srv = srv
+	return c.look(ctx, conn)
 }
 
 func (c *recoveredServer) look(ctx context.Context, conn *pgx.Conn) error {
