@@ -45,3 +45,18 @@ func (a account) own(paths ...string) error {
 	}
 	return nil
 }
+
+// attributes make a program run as the account.
+func (a account) attributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Credential: a.cred} }
+
+// name tells a person who that is.
+func (a account) name() string {
+	uid := os.Geteuid()
+	if a.cred != nil {
+		uid = int(a.cred.Uid)
+	}
+	if u, err := user.LookupId(strconv.Itoa(uid)); err == nil {
+		return u.Username
+	}
+	return strconv.Itoa(uid)
+}

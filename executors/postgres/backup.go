@@ -21,6 +21,7 @@ const (
 	metaDatabases = "databases" // number of dumps, so that a point that lost one is noticed
 	metaTool      = "pg_dump"   // version
 	metaSystemID  = executors.MetaSystem
+	metaSuperuser = "superuser" // of base backups: the role that initdb made, by which a copy of the server can be entered
 )
 
 // Backup streams the globals and then one dump per database, each to its end before the next begins, so that one
@@ -142,20 +143,26 @@ func selectDatabases(all []database, p policy.Logical) ([]database, error) {
 
 // addGlobals streams roles, memberships and tablespaces.
 func (b *backup) addGlobals(ctx context.Context) error {
+	if !b.facts.rolesReach {
+		b.result.Problems = append(b.result.Problems, executors.Problem{Path: globalsPath, Err: fmt.Errorf(
+			"passwords of roles are not in the restore point: role %q may not read pg_authid; set them after a restore, or back up as a superuser", b.srv.params["user"])})
+	}
+	e := executors.Entry{Path: globalsPath, Type: executors.TypeStream, Attrs: map[string]string{"version": b.facts.version}}
+	if err := b.stream(ctx, e, 0, "", b.dumpAll, b.globalsArgs()); err != nil {
+		return fmt.Errorf("back up roles and tablespaces: %w", err)
+	}
+	return nil
+}
+
+func (b *backup) globalsArgs() []string {
 	args := []string{
 		"--globals-only", "--no-password", "--lock-wait-timeout=" + millis(b.lockWait),
 		"--database=" + b.srv.params["dbname"], "--dbname=" + b.srv.params.forTools(),
 	}
 	if !b.facts.rolesReach {
 		args = append(args, "--no-role-passwords")
-		b.result.Problems = append(b.result.Problems, executors.Problem{Path: globalsPath, Err: fmt.Errorf(
-			"passwords of roles are not in the restore point: role %q may not read pg_authid; set them after a restore, or back up as a superuser", b.srv.params["user"])})
 	}
-	e := executors.Entry{Path: globalsPath, Type: executors.TypeStream, Attrs: map[string]string{"version": b.facts.version}}
-	if err := b.stream(ctx, e, 0, "", b.dumpAll, args); err != nil {
-		return fmt.Errorf("back up roles and tablespaces: %w", err)
-	}
-	return nil
+	return args
 }
 
 // addDatabase dumps one database in a snapshot whose time and position are known.

@@ -25,6 +25,9 @@ func run(m *testing.M) int {
 	if dsn := os.Getenv("HF_TEST_REHEARSE"); dsn != "" {
 		return rehearseUntilKilled(dsn, os.Getenv("HF_TEST_DIR"))
 	}
+	if dsn := os.Getenv("HF_TEST_VIA"); dsn != "" {
+		return recoverUntilKilled(dsn, os.Getenv("HF_TEST_DIR"))
+	}
 	dir, err := os.MkdirTemp("", "hfpg")
 	if err == nil {
 		defer os.RemoveAll(dir)

@@ -100,8 +100,8 @@ func findServer(ctx context.Context, tools finder, major int) (bin, initdb tool,
 }
 
 func (s *ownServer) start(ctx context.Context, bin, initdb tool) error {
-	if strings.Contains(s.folder.Path, ",") || len(s.folder.Path)+len("/.s.PGSQL."+serverPort) > maxSocket {
-		return fmt.Errorf("the path of its folder, %s, is too long for a socket or holds a comma; choose another folder", s.folder.Path)
+	if err := s.checkSocket(); err != nil {
+		return err
 	}
 	data := filepath.Join(s.folder.Path, "data")
 	if err := s.initialise(ctx, initdb, data); err != nil {
@@ -111,6 +111,14 @@ func (s *ownServer) start(ctx context.Context, bin, initdb tool) error {
 		return err
 	}
 	return s.waitReady(ctx)
+}
+
+// checkSocket refuses a folder in which no socket can be.
+func (s *ownServer) checkSocket() error {
+	if strings.Contains(s.folder.Path, ",") || len(s.folder.Path)+len("/.s.PGSQL."+serverPort) > maxSocket {
+		return fmt.Errorf("the path of its folder, %s, is too long for a socket or holds a comma; choose another folder", s.folder.Path)
+	}
+	return nil
 }
 
 // initialise makes the server's files.
@@ -131,15 +139,20 @@ func (s *ownServer) initialise(ctx context.Context, initdb tool, data string) er
 	}
 	settings := maps.Clone(serverSettings)
 	settings["unix_socket_directories"] = `"` + strings.ReplaceAll(s.folder.Path, `"`, `""`) + `"`
-	var b strings.Builder
-	for _, k := range slices.Sorted(maps.Keys(settings)) {
-		fmt.Fprintf(&b, "%s = %s\n", k, literal(settings[k]))
-	}
 	conf := filepath.Join(data, "postgresql.auto.conf")
-	if err := os.WriteFile(conf, []byte(b.String()), 0o600); err != nil {
+	if err := os.WriteFile(conf, []byte(configLines(settings)), 0o600); err != nil {
 		return err
 	}
 	return errors.Join(s.account.own(conf), os.Remove(password))
+}
+
+// configLines writes settings as a configuration file has them.
+func configLines(settings map[string]string) string {
+	var b strings.Builder
+	for _, k := range slices.Sorted(maps.Keys(settings)) {
+		fmt.Fprintf(&b, "%s = '%s'\n", k, quoteConfig(settings[k]))
+	}
+	return b.String()
 }
 
 // prepare makes cmd run as the server's account, with nothing of holdfast's environment, which may hold secrets.
@@ -210,6 +223,11 @@ func (s *ownServer) lastWords() string {
 // close ends the server, whatever it does, waits for it and removes its folder. It does not depend on a context: nothing
 // may be left when the call that made the server was cancelled.
 func (s *ownServer) close() error {
+	s.stop()
+	return s.folder.Remove()
+}
+
+func (s *ownServer) stop() {
 	if s.cmd != nil {
 		_ = s.cmd.Process.Signal(syscall.SIGQUIT)
 		select {
@@ -219,7 +237,6 @@ func (s *ownServer) close() error {
 			<-s.exited
 		}
 	}
-	return s.folder.Remove()
 }
 
 // open tells how the server is used: each database under its own name, with the roles of the point.

@@ -49,6 +49,8 @@ type physicalBackup struct {
 	req   executors.BackupRequest
 	log   *slog.Logger
 	facts facts
+
+	superuser string
 }
 
 func (b *physicalBackup) run(ctx context.Context, sink executors.Sink) (executors.Result, error) {
@@ -86,7 +88,7 @@ func (b *physicalBackup) run(ctx context.Context, sink executors.Sink) (executor
 	return executors.Result{
 		Time: doc.Time, Items: made.Items, Bytes: made.Bytes, Version: b.facts.version, Position: doc.End, Problems: made.Problems,
 		Meta: map[string]string{
-			executors.MetaMethod: "physical", metaPoint: b.req.Point, metaSystemID: doc.System,
+			executors.MetaMethod: "physical", metaPoint: b.req.Point, metaSystemID: doc.System, metaSuperuser: b.superuser,
 			executors.MetaTimeline: strconv.FormatUint(uint64(doc.Timeline), 10), executors.MetaStart: doc.Start, executors.MetaEnd: doc.End,
 			executors.MetaSegmentSize: strconv.FormatInt(doc.SegmentSize, 10), executors.MetaCarriesWAL: strconv.FormatBool(doc.CarriesWAL),
 		},
@@ -98,7 +100,8 @@ func (b *physicalBackup) ready(ctx context.Context) error {
 	var level, senders string
 	var replication bool
 	err := b.conn.QueryRow(ctx, `select current_setting('wal_level'), current_setting('max_wal_senders'),
-		(select rolreplication or rolsuper from pg_roles where rolname = current_user)`).Scan(&level, &senders, &replication)
+		(select rolreplication or rolsuper from pg_roles where rolname = current_user), (select rolname from pg_roles where oid = 10)`).
+		Scan(&level, &senders, &replication, &b.superuser)
 	if err != nil {
 		return fmt.Errorf("read settings: %w", err)
 	}

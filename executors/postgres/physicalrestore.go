@@ -88,10 +88,10 @@ func quoteConfig(s string) string {
 // planPhysical decides what a restore of a base backup writes.
 func (x *Executor) planPhysical(ctx context.Context, req executors.RestoreRequest, from executors.Supply) (*basebackup.Restoration, recovery, error) {
 	if req.Target.Root == "" || req.Target.URL != nil {
-		return nil, recovery{}, errors.New("restore a base backup: it becomes a data directory: -target=data_dir=/var/lib/postgresql/restored")
+		return nil, recovery{}, errors.New("restore a base backup: name where to: a data directory (-target=data_dir=/var/lib/postgresql/restored), or a database (-target=postgres://USER@HOST/DATABASE)")
 	}
 	if len(req.Only) > 0 {
-		return nil, recovery{}, errors.New("restore a base backup: it comes back whole; -only is for backups with a logical block")
+		return nil, recovery{}, errors.New("restore a base backup: a data directory comes back whole; -only is for a target that is a database URL")
 	}
 	rec, err := parseRecovery(req.Options)
 	if err != nil {
@@ -120,20 +120,25 @@ func (x *Executor) previewPhysical(ctx context.Context, req executors.RestoreReq
 	}
 	out := executors.Preview{Target: req.Target.Root, Items: r.Items, Bytes: r.Bytes}
 	out.Creates, out.Replaces = r.Creates()
-	d := r.Document
-	out.Notes = append(out.Notes, fmt.Sprintf("base backup of PostgreSQL %s, system %s, timeline %d, WAL from %s, consistent at %s", d.Version, d.System, d.Timeline, d.Start, d.End))
+	out.Notes = pointNotes(r.Document, rec)
+	return out, nil
+}
+
+// pointNotes tells what a base backup is and where it recovers to.
+func pointNotes(d *basebackup.Document, rec recovery) []string {
+	notes := []string{fmt.Sprintf("base backup of PostgreSQL %s, system %s, timeline %d, WAL from %s, consistent at %s", d.Version, d.System, d.Timeline, d.Start, d.End)}
 	switch {
 	case rec.command == "":
-		out.Notes = append(out.Notes, "recovers to the moment of the base backup with the WAL that it carries")
+		notes = append(notes, "recovers to the moment of the base backup with the WAL that it carries")
 	case rec.setting == "":
-		out.Notes = append(out.Notes, "recovers to the end of the WAL that is stored, on timeline "+rec.timeline)
+		notes = append(notes, "recovers to the end of the WAL that is stored, on timeline "+rec.timeline)
 	default:
-		out.Notes = append(out.Notes, fmt.Sprintf("recovers to %s = '%s', on timeline %s, then: %s", rec.setting, rec.value, rec.timeline, rec.action))
+		notes = append(notes, fmt.Sprintf("recovers to %s = '%s', on timeline %s, then: %s", rec.setting, rec.value, rec.timeline, rec.action))
 	}
 	if len(d.Damaged) > 0 {
-		out.Notes = append(out.Notes, fmt.Sprintf("THE SERVER REPORTED DAMAGED PAGES when it was backed up: %s", executors.ListSome(d.Damaged, 3)))
+		notes = append(notes, fmt.Sprintf("THE SERVER REPORTED DAMAGED PAGES when it was backed up: %s", executors.ListSome(d.Damaged, 3)))
 	}
-	return out, nil
+	return notes
 }
 
 func (x *Executor) restorePhysical(ctx context.Context, req executors.RestoreRequest, from executors.Supply) (executors.Result, error) {

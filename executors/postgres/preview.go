@@ -12,7 +12,10 @@ import (
 
 // Preview implements executors.Executor.
 func (x *Executor) Preview(ctx context.Context, req executors.RestoreRequest, from executors.Supply) (executors.Preview, error) {
-	if isPhysical(from) {
+	switch {
+	case isPhysical(from) && req.Target.URL != nil:
+		return x.previewVia(ctx, req, from)
+	case isPhysical(from):
 		return x.previewPhysical(ctx, req, from)
 	}
 	p, err := x.planRestore(ctx, req, from)

@@ -18,9 +18,17 @@ import (
 // existing database in one transaction. Whatever fails, the database that was there is still there as it was. Roles that
 // were made stay.
 func (x *Executor) Restore(ctx context.Context, req executors.RestoreRequest, from executors.Supply) (executors.Result, error) {
-	if isPhysical(from) {
+	switch {
+	case isPhysical(from) && req.Target.URL != nil:
+		return x.restoreVia(ctx, req, from)
+	case isPhysical(from):
 		return x.restorePhysical(ctx, req, from)
 	}
+	return x.restoreLogical(ctx, req, from)
+}
+
+// restoreLogical restores dumps.
+func (x *Executor) restoreLogical(ctx context.Context, req executors.RestoreRequest, from executors.Supply) (executors.Result, error) {
 	p, err := x.planRestore(ctx, req, from)
 	if err != nil {
 		return executors.Result{}, err
@@ -163,7 +171,7 @@ func (r *restore) load(ctx context.Context, d *dumpPlan, database string, jobs i
 		found = true
 		counted := &countingReader{r: in}
 		var err error
-		if r.staged(e.Size, jobs) {
+		if r.staged(sizeOf(e), jobs) {
 			var f *passedFile
 			if f, err = passFile(r.plan.opts.stagingDir, counted, len(files)); err != nil {
 				return fmt.Errorf("stage dump in a file: %w", err)
@@ -181,7 +189,7 @@ func (r *restore) load(ctx context.Context, d *dumpPlan, database string, jobs i
 		}
 		r.result.Items++
 		r.result.Bytes += counted.n
-		if counted.n != e.Size {
+		if e.Size != sizeUnknown && counted.n != e.Size {
 			return fmt.Errorf("read %s: it holds %d bytes, recorded are %d", e.Path, counted.n, e.Size)
 		}
 		return nil

@@ -86,6 +86,9 @@ func (s *session) recoverFrom(ctx context.Context, address string, p state.Resto
 		req.Options["to"] = "latest"
 	}
 	req.WAL = all
+	if len(all) < len(b.Stores()) && *c.from == "" {
+		req.WAL = unproven{all}
+	}
 	req.Options["restore_command"], err = s.restoreCommand(address, *c.from)
 	return err
 }

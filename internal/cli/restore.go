@@ -23,6 +23,7 @@ var restoreCommand = &command{
   holdfast restore backup.app -target=postgres://admin@db2/app_restored -point=20261121T021500Z-9fd2ma -plan-only
   holdfast restore backup.app -target=postgres://admin@db2/app_restored -from=store.offsite
   holdfast restore backup.app_pitr -target=data_dir=/var/lib/postgresql/15/restored -to=2026-11-21T02:14:00Z
+  holdfast restore backup.app_pitr -target=postgres://admin@db/app -only=app/public.documents -to=2026-11-21T02:14:00Z
   holdfast restore backup.vectors -target='*_restored' -only='docs-*' -aliases
   holdfast restore backup.vectors -target=http://10.1.0.5:6333,http://10.1.0.6:6333
   holdfast restore backup.points -target=docs_acme -only=docs -filter='{"must":[{"key":"tenant","match":{"value":"acme"}}]}'`,

@@ -85,6 +85,7 @@ type Control struct {
 	BackupEndRequired   bool
 
 	WALLevel        WALLevel
+	MaxPrepared     uint32 // max_prepared_transactions
 	BlockSize       uint32 // of data pages, in bytes
 	RelSegBlocks    uint32 // pages of a relation's file before the next one begins
 	WALBlockSize    uint32 // of WAL pages, in bytes
@@ -143,7 +144,7 @@ func readControl(b []byte) Control {
 		Timeline: wal.Timeline(u32(48)), PreviousTimeline: wal.Timeline(u32(52)),
 		MinRecovery: wal.LSN(u64(136)), MinRecoveryTimeline: wal.Timeline(u32(144)),
 		BackupStart: wal.LSN(u64(152)), BackupEnd: wal.LSN(u64(160)), BackupEndRequired: b[168] != 0,
-		WALLevel: WALLevel(u32(172)), BlockSize: u32(216), RelSegBlocks: u32(220), WALBlockSize: u32(224),
+		WALLevel: WALLevel(u32(172)), MaxPrepared: u32(192), BlockSize: u32(216), RelSegBlocks: u32(220), WALBlockSize: u32(224),
 		SegmentSize: wal.SegmentSize(u32(228)), ChecksumVersion: u32(252),
 	}
 }

@@ -18,7 +18,7 @@ import (
 // start makes a server with checksums, a tablespace whose path needs escapes, and all forks.
 func start(t *testing.T) *pgserver.Server {
 	t.Helper()
-	s := pgserver.Start(t, pgserver.Options{InitArgs: []string{"--data-checksums", "--wal-segsize=4"}})
+	s := pgserver.Start(t, pgserver.Options{InitArgs: []string{"--data-checksums", "--wal-segsize=4"}, Config: map[string]string{"max_prepared_transactions": "7"}})
 	space := filepath.Join(s.Socket, `sp\ace`)
 	for _, sql := range []string{
 		fmt.Sprintf(`copy (select 1) to program $$mkdir '%s'$$`, space),
@@ -131,6 +131,7 @@ func control(t *testing.T, s *pgserver.Server) {
 		"Backup end location":                  c.BackupEnd.String(),
 		"End-of-backup record required":        map[bool]string{false: "no", true: "yes"}[c.BackupEndRequired],
 		"wal_level setting":                    c.WALLevel.String(),
+		"max_prepared_xacts setting":           fmt.Sprint(c.MaxPrepared),
 		"Database block size":                  fmt.Sprint(c.BlockSize),
 		"Blocks per segment of large relation": fmt.Sprint(c.RelSegBlocks),
 		"WAL block size":                       fmt.Sprint(c.WALBlockSize),
