@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -148,6 +149,52 @@ func TestBaseBackupFails(t *testing.T) {
 		t.Errorf("%s slots are left", got)
 	}
 	execSQL(t, s, "postgres", "select 1")
+}
+
+// TestDeltaRestore: what is right already is taken from what is there, which stays as it is; what differs comes from the backup.
+func TestDeltaRestore(t *testing.T) {
+	s := pgserver.Start(t, pgserver.Options{})
+	execSQL(t, s, "postgres", "create table big as select i as id, repeat(md5(i::text), 20) x from generate_series(1, 20000) i; create table little as select 1 as id, 'one' as x; checkpoint")
+	want := ask(t, s, "postgres", fmt.Sprintf(contentOf, "big"))
+	_, from, _ := backedUp(t, physical(s, policy.WALNone))
+	dir := outside(t, s)
+	req := executors.RestoreRequest{Target: executors.Target{Root: filepath.Join(dir, "data")}}
+	if _, err := New(Options{}).Restore(t.Context(), req, from); err != nil {
+		t.Fatal(err)
+	}
+	used := pgserver.Launch(t, req.Target.Root, s, nil)
+	execSQL(t, used, "postgres", "update little set x = 'two'; create table more (id int); checkpoint")
+	path := ask(t, used, "postgres", "select pg_relation_filepath('little')")
+	if err := used.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	changed, err := os.ReadFile(filepath.Join(req.Target.Root, path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Options = map[string]string{optionDelta: "true"}
+	if _, err := New(Options{}).Restore(t.Context(), req, from); err == nil || !strings.Contains(err.Error(), "-replace") {
+		t.Errorf("without -replace: %v", err)
+	}
+	req.Replace = true
+	read := map[string]bool{}
+	res, err := New(Options{}).Restore(t.Context(), req, from.OnRead(func(e executors.Entry) { read[e.Path] = true }))
+	if err != nil || len(res.Problems) != 1 {
+		t.Fatalf("restore: %v %v", err, res.Problems)
+	}
+	if big := "data/" + ask(t, s, "postgres", "select pg_relation_filepath('big')"); read[big] || !read["data/"+path] {
+		t.Errorf("read from the backup: big %v, little %v", read[big], read["data/"+path])
+	}
+	if kept, err := os.ReadFile(filepath.Join(req.Target.Root+".holdfast-old", path)); err != nil || !bytes.Equal(kept, changed) {
+		t.Errorf("what was there is not what it was (%v)", err)
+	}
+	restored := pgserver.Launch(t, req.Target.Root, s, nil)
+	if got := ask(t, restored, "postgres", fmt.Sprintf(contentOf, "big")); got != want {
+		t.Errorf("big is %s, was %s", got, want)
+	}
+	if got := ask(t, restored, "postgres", "select x from little"); got != "one" {
+		t.Errorf("little is %s", got)
+	}
 }
 
 // TestVerifyBaseBackup: a change of any kind is found and named.

@@ -18,6 +18,7 @@ const (
 	optionTimeline  = "timeline"        // latest, current or a number
 	optionInclusive = "inclusive"       // "false": stop just before the target
 	optionAction    = "action"          // promote, pause or shutdown, when the target is reached
+	optionDelta     = "delta"           // "true": files that are right already are taken from what is replaced
 	optionCommand   = "restore_command" // how the server fetches WAL; absent: what the point carries must do
 )
 
@@ -105,6 +106,12 @@ func (x *Executor) planPhysical(ctx context.Context, req executors.RestoreReques
 	if err != nil {
 		return nil, rec, fmt.Errorf("restore a base backup: %w", err)
 	}
+	if req.Options[optionDelta] == "true" {
+		if !req.Replace {
+			return nil, rec, errors.New("restore a base backup: -delta takes files from what is replaced, and goes with -replace")
+		}
+		r.Delta()
+	}
 	if rec.command != "" {
 		r.Recover(rec.settings())
 	} else if !r.Document.CarriesWAL || req.Options[optionTo] != "" {
@@ -149,5 +156,9 @@ func (x *Executor) restorePhysical(ctx context.Context, req executors.RestoreReq
 	if err := r.Write(ctx); err != nil {
 		return executors.Result{}, fmt.Errorf("restore a base backup: %w", err)
 	}
-	return executors.Result{Items: r.Items, Bytes: r.Bytes, Version: r.Document.Version, Position: r.Document.End, Meta: from.Meta()}, nil
+	res := executors.Result{Items: r.Items, Bytes: r.Bytes, Version: r.Document.Version, Position: r.Document.End, Meta: from.Meta()}
+	if r.Reused > 0 {
+		res.Problems = append(res.Problems, executors.Problem{Path: req.Target.Root, Err: fmt.Errorf("%s were right already and taken from what was there", policy.FormatBytes(r.Reused))})
+	}
+	return res, nil
 }

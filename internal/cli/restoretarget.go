@@ -32,6 +32,7 @@ func restoreOptions(f *flags) []restoreOption {
 		{"timeline", policy.KindPostgres, "timeline", "", value(f.string("timeline", "latest|current|N", "", "postgres, base backups: which timeline recovery follows"))},
 		{"inclusive", policy.KindPostgres, "inclusive", "true", value(f.Bool("inclusive", true, "postgres, base backups: -inclusive=false stops just before the moment"))},
 		{"action", policy.KindPostgres, "action", "", value(f.choice("action", "", "postgres, base backups: what the server does when it has reached the moment", "promote", "pause", "shutdown"))},
+		{"delta", policy.KindPostgres, "delta", "false", value(f.Bool("delta", false, "postgres, base backups: with -replace, take files that are right already from what is there"))},
 		{"start", policy.KindPostgres, "start", "false", value(f.Bool("start", false, "postgres, base backups: start the server on the restored directory and wait until it has recovered"))},
 		{"filter", policy.KindQdrant, "filter", "", given(f, "filter", f.string("filter", "JSON", "", "qdrant: bring back only the points that this filter selects"))},
 		{"aliases", policy.KindQdrant, "aliases", "false", value(f.Bool("aliases", false, "qdrant: point the aliases of the restore point to what is restored, those that exist too"))},

@@ -27,6 +27,9 @@ type Restoration struct {
 	settings string
 	signal   bool
 	from     executors.Supply
+	delta    bool
+	reused   map[string]bool // files that were taken from what is there
+	Reused   int64           // bytes of these
 }
 
 // Plan reads what a restore point holds and decides where it goes. It writes nothing, and refuses what Write would refuse.
@@ -71,6 +74,10 @@ func Plan(ctx context.Context, from executors.Supply, t Target) (*Restoration, e
 // outside.
 func (r *Restoration) Recover(settings string) { r.settings, r.signal = settings, true }
 
+// Delta makes Write take files that are right already from what is replaced: those whose size and checksum are what the server's
+// manifest says. They are copied, so that what is there stays what it is.
+func (r *Restoration) Delta() { r.delta = true }
+
 // Creates and Replaces name folders for people.
 func (r *Restoration) Creates() (creates, replaces []string) {
 	for _, p := range r.places {
@@ -100,6 +107,11 @@ func (r *Restoration) Write(ctx context.Context) (err error) {
 	}()
 	for _, p := range r.places {
 		if err := p.begin(token); err != nil {
+			return err
+		}
+	}
+	if r.delta {
+		if err := r.reuse(ctx); err != nil {
 			return err
 		}
 	}
@@ -133,7 +145,7 @@ func (r *Restoration) files(ctx context.Context) error {
 	buf := make([]byte, 1<<20)
 	return r.from.Read(ctx, func(e executors.Entry) bool {
 		name, ok := inData(e.Path)
-		return ok && name != controlFile
+		return ok && name != controlFile && !r.reused[name]
 	}, func(e executors.Entry, content io.Reader) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)

@@ -29,7 +29,9 @@ type place struct {
 	final string
 	dir   string // where it is written: a folder beside final, or final itself where that is there and empty
 	kept  string // where what final holds is kept; empty when there is nothing
-	made  bool   // dir was made by us
+	made  bool   // dir is a new folder, made by begin
+	begun bool   // dir is being written
+	done  bool   // dir has become final
 }
 
 // places decides where everything goes, and refuses what would overwrite something unasked.
@@ -158,18 +160,27 @@ func (p *place) begin(token string) error {
 		if err := os.MkdirAll(parent, 0o755); err != nil {
 			return err
 		}
-		p.dir = filepath.Join(parent, "."+filepath.Base(p.final)+".holdfast-"+token)
-		if err := os.Mkdir(p.dir, 0o700); err != nil {
+		dir := filepath.Join(parent, "."+filepath.Base(p.final)+".holdfast-"+token)
+		if err := os.Mkdir(dir, 0o700); err != nil {
 			return err
 		}
+		p.dir = dir
 	}
+	p.begun = true
 	return os.Chmod(p.dir, 0o700)
 }
 
-// undo removes what was written.
+// undo removes what was written, and puts back what was there.
 func (p *place) undo() error {
-	if p.made {
-		return os.RemoveAll(p.dir)
+	switch {
+	case !p.begun:
+		return nil
+	case p.made:
+		err := os.RemoveAll(p.dir)
+		if p.done && p.kept != "" && err == nil {
+			err = os.Rename(p.kept, p.final)
+		}
+		return err
 	}
 	entries, err := os.ReadDir(p.dir)
 	for _, e := range entries {
@@ -194,7 +205,7 @@ func (p *place) finish() error {
 		}
 		return fmt.Errorf("put the data directory in its place: %w", err)
 	}
-	p.dir = p.final
+	p.dir, p.done = p.final, true
 	return syncDir(filepath.Dir(p.final))
 }
 
