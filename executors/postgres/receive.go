@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -224,32 +225,33 @@ func (r *receiver) serverHas(ctx context.Context, conn *pgx.Conn, h wal.History,
 	return has, err
 }
 
-// stored is the beginning of the first segment that is not archived whole, on the way to a timeline; 0 when nothing is there.
+// stored is the beginning of the segment that is to be received next, on the way to a timeline: behind the newest whole one, or
+// the newest that pieces are there of. 0 when nothing is there.
 func (r *receiver) stored(ctx context.Context, h wal.History) (wal.LSN, error) {
 	names, err := r.to.Files(ctx, r.system)
 	if err != nil {
 		return 0, err
 	}
-	whole, newest := map[wal.Segment]bool{}, uint64(0)
+	var next uint64
 	for _, name := range names {
-		n := wal.ParseName(name)
-		if n.Kind != wal.KindSegment {
+		segment, _, piece := strings.Cut(name, ".")
+		n := wal.ParseName(segment)
+		if n.Kind != wal.KindSegment || wal.ParseName(name).Kind == wal.KindBackup {
 			continue
 		}
 		s, err := n.Segment(r.size)
 		if err != nil {
 			return 0, err
 		}
-		if _, _, ok := h.Range(s.Timeline); ok && h.SegmentAt(s.Number, r.size) == s {
-			whole[s] = true
-			newest = max(newest, s.Number)
+		if _, _, ok := h.Range(s.Timeline); !ok || h.SegmentAt(s.Number, r.size) != s {
+			continue
 		}
+		if !piece {
+			s.Number++
+		}
+		next = max(next, s.Number)
 	}
-	if len(whole) == 0 {
-		return 0, nil
-	}
-	// Back over what is there without a gap would be the oldest; what is wanted is the end of the newest run.
-	return r.size.Start(newest + 1), nil
+	return r.size.Start(next), nil
 }
 
 func (r *receiver) push(ctx context.Context, name string, content []byte) error {

@@ -19,6 +19,7 @@ import (
 	"github.com/holdfast-io/holdfast/executors"
 	"github.com/holdfast-io/holdfast/executors/postgres/wal"
 	"github.com/holdfast-io/holdfast/policy"
+	"github.com/holdfast-io/holdfast/test/faultproxy"
 	"github.com/holdfast-io/holdfast/test/pgserver"
 )
 
@@ -334,6 +335,82 @@ func TestReceiveStore(t *testing.T) {
 	eventually(t, "it goes on", func() bool { return position(t, status().Durable) >= end })
 	want := ask(t, s, "postgres", fmt.Sprintf(contentOf, "log"))
 	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	restored := recovered(t, s, from, m)
+	if got := ask(t, restored, "postgres", fmt.Sprintf(contentOf, "log")); got != want {
+		t.Errorf("restored %s, want %s", got, want)
+	}
+}
+
+// TestReceiveGap: WAL that the server has removed before it was archived is told, and what comes behind it is received all the same.
+func TestReceiveGap(t *testing.T) {
+	s := pgserver.Start(t, pgserver.Options{Config: map[string]string{"min_wal_size": "32MB", "max_wal_size": "48MB", "wal_keep_size": "0"}})
+	m := newMemory()
+	status, stop := receiving(t, s, m, 100*time.Millisecond)
+	execSQL(t, s, "postgres", "create table log (id serial, x text)")
+	eventually(t, "the receiver works", func() bool { return status().Durable != "" })
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the slot is free", func() bool { return ask(t, s, "postgres", "select bool_or(active) from pg_replication_slots") == "false" })
+	execSQL(t, s, "postgres", "select pg_drop_replication_slot('holdfast_test')")
+	for range 6 {
+		execSQL(t, s, "postgres", "insert into log (x) select repeat(md5(i::text), 30) from generate_series(1, 12000) i")
+		execSQL(t, s, "postgres", "select pg_switch_wal()")
+		execSQL(t, s, "postgres", "checkpoint")
+	}
+	var mu sync.Mutex
+	var problems []string
+	req := physical(s, policy.WALStream)
+	req.Backup.Physical.WAL.MaxLag = policy.Duration(100 * time.Millisecond)
+	err := New(Options{}).ReceiveWAL(t.Context(), executors.WALRequest{Source: req.Source, Backup: req.Backup, Once: true, Tell: func(w executors.WALStatus) {
+		mu.Lock()
+		defer mu.Unlock()
+		if w.Problem != nil {
+			problems = append(problems, w.Problem.Error())
+		}
+	}}, m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if said := strings.Join(problems, "\n"); !strings.Contains(said, "is missing: the server has removed it; make a new base backup") {
+		t.Errorf("said was %q", said)
+	}
+	end := position(t, ask(t, s, "postgres", "select pg_current_wal_flush_lsn()"))
+	last := wal.Segment{Timeline: 1, Number: wal.DefaultSegmentSize.Number(end)}.Name(wal.DefaultSegmentSize)
+	if _, err := m.Fetch(t.Context(), "", last, int64(wal.DefaultSegmentSize), io.Discard); err != nil {
+		t.Errorf("the newest segment %s is not archived: %v", last, err)
+	}
+}
+
+// TestReceiveBrokenNetwork: connections that break, again and again, cost nothing.
+func TestReceiveBrokenNetwork(t *testing.T) {
+	s := pgserver.Start(t, pgserver.Options{})
+	execSQL(t, s, "postgres", "create table log (id serial, x text)")
+	link := faultproxy.StartLink(t, fmt.Sprintf("127.0.0.1:%d", s.Port))
+	m := newMemory()
+	_, from, _ := backedUp(t, physical(s, policy.WALStream))
+	req := physical(s, policy.WALStream)
+	req.Source = sourceOf(strings.Replace(s.DSN("postgres"), fmt.Sprintf("127.0.0.1:%d", s.Port), link.Addr, 1))
+	req.Backup.Physical.WAL.MaxLag = policy.Duration(100 * time.Millisecond)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		done <- New(Options{}).ReceiveWAL(ctx, executors.WALRequest{Source: req.Source, Backup: req.Backup}, m)
+	}()
+	for i := range 4 {
+		execSQL(t, s, "postgres", fmt.Sprintf("insert into log (x) select repeat(md5(i::text), 30) from generate_series(%d, %d) i", i*5000, i*5000+4999))
+		time.Sleep(300 * time.Millisecond)
+		link.Cut()
+	}
+	want := ask(t, s, "postgres", fmt.Sprintf(contentOf, "log"))
+	end := position(t, ask(t, s, "postgres", "select pg_current_wal_lsn()"))
+	eventually(t, "everything is durable", func() bool {
+		return position(t, ask(t, s, "postgres", "select coalesce(max(flush_lsn), '0/0') from pg_stat_replication")) >= end
+	})
+	cancel()
+	if err := <-done; err != nil {
 		t.Error(err)
 	}
 	restored := recovered(t, s, from, m)
