@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/holdfast-io/holdfast/executors"
+	"github.com/holdfast-io/holdfast/executors/executortest"
 	"github.com/holdfast-io/holdfast/executors/postgres/wal"
 	"github.com/holdfast-io/holdfast/policy"
 	"github.com/holdfast-io/holdfast/test/faultproxy"
@@ -353,7 +354,9 @@ func TestReceiveGap(t *testing.T) {
 	if err := stop(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the slot is free", func() bool { return ask(t, s, "postgres", "select bool_or(active) from pg_replication_slots") == "false" })
+	eventually(t, "the slot is free", func() bool {
+		return ask(t, s, "postgres", "select bool_or(active) from pg_replication_slots") == "false"
+	})
 	execSQL(t, s, "postgres", "select pg_drop_replication_slot('holdfast_test')")
 	for range 6 {
 		execSQL(t, s, "postgres", "insert into log (x) select repeat(md5(i::text), 30) from generate_series(1, 12000) i")
@@ -416,5 +419,49 @@ func TestReceiveBrokenNetwork(t *testing.T) {
 	restored := recovered(t, s, from, m)
 	if got := ask(t, restored, "postgres", fmt.Sprintf(contentOf, "log")); got != want {
 		t.Errorf("restored %s, want %s", got, want)
+	}
+}
+
+// TestStandbyAsSource: base backups and WAL come from a standby just as well, and its promotion in the middle of a base backup is an error.
+func TestStandbyAsSource(t *testing.T) {
+	s := pgserver.Start(t, pgserver.Options{Config: map[string]string{"full_page_writes": "on"}})
+	execSQL(t, s, "postgres", "create table log as select i as id, repeat(md5(i::text), 20) x from generate_series(1, 20000) i")
+	standby := standbyOf(t, s)
+	caughtUp := func() {
+		t.Helper()
+		end := position(t, ask(t, s, "postgres", "select pg_current_wal_flush_lsn()"))
+		eventually(t, "the standby follows", func() bool {
+			return position(t, ask(t, standby, "postgres", "select coalesce(pg_last_wal_replay_lsn(), '0/0')")) >= end
+		})
+	}
+	caughtUp()
+	m := newMemory()
+	status, stop := receiving(t, standby, m, 100*time.Millisecond)
+	_, from, res := backedUp(t, physical(standby, policy.WALStream))
+	if res.Time.IsZero() {
+		t.Error("the backup has no time")
+	}
+	if _, err := New(Options{}).Verify(t.Context(), executors.VerifyRequest{}, from); err != nil {
+		t.Error(err)
+	}
+	execSQL(t, s, "postgres", "insert into log select i, 'later ' || i from generate_series(20001, 21000) i")
+	caughtUp()
+	end := position(t, ask(t, s, "postgres", "select pg_current_wal_flush_lsn()"))
+	eventually(t, "it is durable", func() bool { return position(t, status().Durable) >= end })
+	want := ask(t, s, "postgres", fmt.Sprintf(contentOf, "log"))
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	restored := recovered(t, s, from, m)
+	if got := ask(t, restored, "postgres", fmt.Sprintf(contentOf, "log")); got != want {
+		t.Errorf("restored %s, want %s", got, want)
+	}
+	req := physical(standby, policy.WALNone)
+	var once sync.Once
+	err := failedBackup(t, New(Options{}), req, executortest.Faults{AfterRead: func(executors.Entry, int64) {
+		once.Do(func() { execSQL(t, standby, "postgres", "select pg_promote()") })
+	}})
+	if !strings.Contains(err.Error(), "promoted") {
+		t.Errorf("promotion in the middle: %v", err)
 	}
 }
