@@ -108,6 +108,10 @@ func (p *restorePlan) decide(ctx context.Context) error {
 	if p.filter != nil {
 		// A server reads a request before it looks for the collection: one that does not exist tells whether it knows the filter.
 		if _, err := p.c.count(ctx, p.stageName(0), nil, p.filter); err != nil && !isGone(err) {
+			var said *statusError
+			if errors.As(err, &said) { // without the path, which names nothing that there is
+				err = errors.New(said.text)
+			}
 			return fmt.Errorf("the server does not take the filter: %w", err)
 		}
 	}

@@ -46,7 +46,7 @@ func (e *statusError) Error() string {
 	case e.Status == http.StatusUnauthorized:
 		return out + fmt.Sprintf(" (the key in %s is not the server's)", e.node.keyName)
 	case e.Status == http.StatusForbidden && !strings.Contains(e.text, "disabled"):
-		return out + fmt.Sprintf(" (the key in %s may not do this: snapshots need a key or token that may write to the collections, restores need the server's own key)", e.node.keyName)
+		return out + fmt.Sprintf(" (the key in %s may not do this: snapshots need a key or token that may write to the collections, restores need the server's own key: restore_api_key)", e.node.keyName)
 	case e.Status == http.StatusRequestEntityTooLarge:
 		return out + " (a proxy in front of the server limits the size of requests: raise its limit, give the server's own URL, or restore with -via=url)"
 	case strings.Contains(e.text, noSpace):

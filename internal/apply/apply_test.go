@@ -307,7 +307,7 @@ func TestMissingItemsMakeThePointIncompleteAndTheActionFail(t *testing.T) {
 	if p := w.catalog().Points["backup.a"]; len(p) != 1 || !p[0].Incomplete {
 		t.Errorf("points %+v", p)
 	}
-	if e := out.Run.Actions[0].Error; !strings.Contains(e, "1 items could not be read") || !strings.Contains(e, "permission denied") {
+	if e := out.Run.Actions[0].Error; !strings.Contains(e, "1 item could not be read") || !strings.Contains(e, "permission denied") {
 		t.Errorf("error %q", e)
 	}
 }

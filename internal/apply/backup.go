@@ -134,7 +134,11 @@ func (w *walker) tell(a plan.Action, problems []executors.Problem) error {
 	if missing == 0 {
 		return nil
 	}
-	return fmt.Errorf("%d items could not be read; restore point %s is kept but incomplete (first: %w)", missing, a.Point, first)
+	what := "1 item"
+	if missing > 1 {
+		what = fmt.Sprintf("%d items", missing)
+	}
+	return fmt.Errorf("%s could not be read; restore point %s is kept but incomplete (first: %w)", what, a.Point, first)
 }
 
 // PointOf is the catalog's record of a point that is whole in a store.

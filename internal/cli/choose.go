@@ -3,13 +3,13 @@ package cli
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/holdfast-io/holdfast/executors"
 	"github.com/holdfast-io/holdfast/internal/cli/view"
+	"github.com/holdfast-io/holdfast/internal/repo"
 	"github.com/holdfast-io/holdfast/state"
 )
 
@@ -111,6 +111,11 @@ func storesOf(copies []state.Copy) string {
 	return strings.Join(names, ", ")
 }
 
+// unreadable says which key is missing, and where to give it.
+func unreadable(r *repository) error {
+	return fmt.Errorf("%s: %w; give it with -identity=FILE or HOLDFAST_IDENTITY_FILE", r.address, &repo.KeyError{Need: "read", Recipients: r.Config().Recipients})
+}
+
 // openCopy opens one copy of a point for reading.
 func (s *session) openCopy(ctx context.Context, address string, p state.RestorePoint, c state.Copy) (executors.Supply, error) {
 	r, err := s.stores.View(ctx, c.Store)
@@ -121,7 +126,7 @@ func (s *session) openCopy(ctx context.Context, address string, p state.RestoreP
 		return nil, fmt.Errorf("%s holds repository %s, the restore point was stored in %s: the store was swapped for another", c.Store, r.ID(), c.Repository)
 	}
 	if !r.CanRead() {
-		return nil, cmp.Or(r.KeyError(), errors.New(c.Store+" cannot be read with the keys at hand"))
+		return nil, unreadable(r)
 	}
 	supply, err := r.Supply(ctx, p.Stored(address), p.ID)
 	if err != nil {

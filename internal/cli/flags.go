@@ -94,7 +94,10 @@ func (f *flags) list(name, value, usage string) *[]string {
 func (f *flags) choice(name, def, usage string, allowed ...string) *string {
 	f.values[name] = strings.Join(allowed, "|")
 	v := def
-	f.Func(name, usage+" (default "+def+")", func(s string) error {
+	if def != "" {
+		usage += " (default " + def + ")"
+	}
+	f.Func(name, usage, func(s string) error {
 		if !slices.Contains(allowed, s) {
 			return fmt.Errorf("%q is none of %s", s, strings.Join(allowed, ", "))
 		}

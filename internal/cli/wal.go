@@ -198,7 +198,7 @@ func (s *session) archives(ctx context.Context, b policy.Backup, only string) (w
 		}
 		r, err := s.stores.View(ctx, store)
 		if err == nil && !r.CanRead() {
-			err = errors.Join(errors.New(store+" cannot be read with the keys at hand"), r.KeyError())
+			err = unreadable(r)
 		}
 		if err != nil {
 			failed = append(failed, err)
