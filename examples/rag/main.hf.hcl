@@ -73,6 +73,7 @@ retention "standard" {
   weekly            = 8
   monthly           = 12
   yearly            = 3
+  continuous        = "30d" # every instant of these days, where WAL is kept
   min_verified      = 2
   max_prune_percent = 25
 }
@@ -106,6 +107,32 @@ backup "app_dump" {
         expect = self.value > 0
       }
     }
+  }
+}
+
+backup "app_pitr" { # beside the dumps: back to any second
+  source    = source.postgres.app
+  store     = store.primary
+  copies    = [store.offsite]
+  retention = retention.standard
+  schedule {
+    cron     = "0 2 * * *"
+    timezone = "Europe/Berlin"
+  }
+  objective {
+    rpo = "1m" # met by the WAL, not by the daily base backup
+    rto = "4h"
+  }
+  impact = "10%"
+  physical {
+    max_rate = "100MiB/s"
+    wal { # `holdfast wal receive backup.app_pitr` runs as a service beside the timer of `holdfast apply`
+      mode    = "stream"
+      max_lag = "30s"
+    }
+  }
+  verify {
+    after = "read"
   }
 }
 

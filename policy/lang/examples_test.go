@@ -16,9 +16,10 @@ func TestExamples(t *testing.T) {
 		"minimal":      {"backup.config"},
 		"multi-tenant": {`backup.database["acme"]`, `backup.database["globex"]`, `backup.uploads["acme"]`},
 		"offsite":      {"backup.shop", "backup.uploads"},
+		"pitr":         {"backup.app"},
 		"postgres":     {"backup.app"},
 		"qdrant":       {"backup.portable", "backup.snapshots"},
-		"rag":          {"backup.app_dump", "backup.config", "backup.vectors"},
+		"rag":          {"backup.app_dump", "backup.app_pitr", "backup.config", "backup.vectors"},
 	}
 	got := map[string][]string{}
 	entries, err := os.ReadDir("../../examples")
