@@ -19,14 +19,17 @@ var _ executors.Rehearser = (*Executor)(nil)
 
 // Rehearse restores every database of the point and asks the checks. Without a server in the policy it starts one of the
 // point's major version for the purpose, with the point's roles; on a given server it makes databases of random names and
-// leaves owners and grants out, so that no role has to be made there.
+// leaves owners and grants out, so that no role has to be made there. A base backup is started on a server of its own.
 func (x *Executor) Rehearse(ctx context.Context, req executors.RehearseRequest, from executors.Supply) (executors.RehearseResult, error) {
 	r := &rehearsal{executor: x, req: req, from: &executors.Watched{Supply: from}, log: req.Log}
 	if r.log == nil {
 		r.log = discard
 	}
-	err := r.run(ctx)
-	if err != nil {
+	run := r.run
+	if isPhysical(from) {
+		run = r.physical
+	}
+	if err := run(ctx); err != nil {
 		return executors.RehearseResult{}, fmt.Errorf("rehearse the restore: %w", err)
 	}
 	return r.result, nil

@@ -55,6 +55,11 @@ type Repository interface {
 	WALKeeper
 }
 
+// WALHolder is a repository that hands out the write-ahead log it holds.
+type WALHolder interface {
+	WALArchive() executors.WALArchive
+}
+
 // Keeper is the part of a repository that keeps copies whole and the store small.
 type Keeper interface {
 	// CopyPoint brings a whole point over from another repository: as stored where both share their keys, else sealed anew.

@@ -28,7 +28,11 @@ func (v Verifier) rehearse(ctx context.Context, repository Repository, t VerifyT
 	counted := &countingSupply{progress: t.Progress}
 	counted.Supply, err = repository.Supply(ctx, t.Point.Stored(t.Address), t.Point.ID)
 	if err == nil {
-		res, err = executor.Rehearse(ctx, executors.RehearseRequest{Source: t.Source, Backup: t.Backup, Rehearsal: rehearsal, Log: v.Log}, counted)
+		req := executors.RehearseRequest{Source: t.Source, Backup: t.Backup, Rehearsal: rehearsal, Log: v.Log}
+		if logs, ok := repository.(WALHolder); ok && t.Point.Base != nil {
+			req.WAL = logs.WALArchive()
+		}
+		res, err = executor.Rehearse(ctx, req, counted)
 	}
 	if ctx.Err() != nil || errors.Is(err, executors.ErrScratch) {
 		return "", Checked{}, errors.Join(err, ctx.Err())

@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"github.com/holdfast-io/holdfast/executors"
+	"github.com/holdfast-io/holdfast/internal/apply"
 	"github.com/holdfast-io/holdfast/internal/repo"
 	"github.com/holdfast-io/holdfast/internal/repo/wal"
 )
@@ -14,7 +15,13 @@ import (
 // walArchive lets executors see the write-ahead log of a repository.
 type walArchive struct{ r *repository }
 
-var _ executors.WALArchive = walArchive{}
+var (
+	_ executors.WALArchive = walArchive{}
+	_ apply.WALHolder      = (*repository)(nil)
+)
+
+// WALArchive implements apply.WALHolder.
+func (r *repository) WALArchive() executors.WALArchive { return walArchive{r} }
 
 // Files implements executors.WALArchive.
 func (a walArchive) Files(ctx context.Context, system string) ([]string, error) {
