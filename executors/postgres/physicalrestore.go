@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/holdfast-io/holdfast/executors"
 	"github.com/holdfast-io/holdfast/executors/postgres/basebackup"
+	"github.com/holdfast-io/holdfast/executors/postgres/wal"
 	"github.com/holdfast-io/holdfast/policy"
 )
 
@@ -24,7 +26,8 @@ const (
 
 // recovery is where a restored server stops.
 type recovery struct {
-	setting, value string // recovery_target…; empty: the end of the WAL
+	setting, value string     // recovery_target…; empty: the end of the WAL
+	target         wal.Target // the same, for all but the end and the moment of the base backup
 	timeline       string
 	inclusive      bool
 	action         string
@@ -56,14 +59,24 @@ func parseRecovery(options map[string]string) (recovery, error) {
 	case target.Latest:
 	case !target.Time.IsZero():
 		r.setting, r.value = "recovery_target_time", target.Time.UTC().Format("2006-01-02 15:04:05.999999")+"+00"
+		r.target.Time = target.Time.Truncate(time.Microsecond)
 	case target.LSN != "":
 		r.setting, r.value = "recovery_target_lsn", target.LSN
+		r.target.LSN, err = wal.ParseLSN(target.LSN)
 	case target.Name != "":
 		r.setting, r.value = "recovery_target_name", target.Name
+		r.target.Name = target.Name
 	case target.XID != 0:
 		r.setting, r.value = "recovery_target_xid", fmt.Sprint(target.XID)
+		r.target.XID = uint32(target.XID) // WAL knows transactions without their epoch
 	}
-	return r, nil
+	r.target.Exclusive = !r.inclusive
+	return r, err
+}
+
+// what names the target for people.
+func (r recovery) what() string {
+	return strings.TrimPrefix(r.setting, "recovery_target_") + " " + r.value
 }
 
 // settings are the lines of postgresql.auto.conf. PostgreSQL refuses a second target, also an empty one.
@@ -86,48 +99,88 @@ func quoteConfig(s string) string {
 	return strings.NewReplacer(`'`, `''`, `\`, `\\`, "\n", `\n`).Replace(s)
 }
 
-// planPhysical decides what a restore of a base backup writes.
-func (x *Executor) planPhysical(ctx context.Context, req executors.RestoreRequest, from executors.Supply) (*basebackup.Restoration, recovery, error) {
+// physicalPlan is a data directory that will be written, and what the server on it will do.
+type physicalPlan struct {
+	*basebackup.Restoration
+	rec   recovery
+	reach *reach // nil when there is no archive to look into
+	ctl   tool   // pg_ctl, where the server shall be started
+}
+
+// planPhysical decides what a restore of a base backup writes. It writes nothing, and refuses what cannot be recovered to.
+func (x *Executor) planPhysical(ctx context.Context, req executors.RestoreRequest, from executors.Supply) (*physicalPlan, error) {
 	if req.Target.Root == "" || req.Target.URL != nil {
-		return nil, recovery{}, errors.New("restore a base backup: name where to: a data directory (-target=data_dir=/var/lib/postgresql/restored), or a database (-target=postgres://USER@HOST/DATABASE)")
+		return nil, errors.New("restore a base backup: name where to: a data directory (-target=data_dir=/var/lib/postgresql/restored), or a database (-target=postgres://USER@HOST/DATABASE)")
 	}
 	if len(req.Only) > 0 {
-		return nil, recovery{}, errors.New("restore a base backup: a data directory comes back whole; -only is for a target that is a database URL")
+		return nil, errors.New("restore a base backup: a data directory comes back whole; -only is for a target that is a database URL")
 	}
-	rec, err := parseRecovery(req.Options)
-	if err != nil {
-		return nil, rec, fmt.Errorf("restore a base backup: %w", err)
+	p := &physicalPlan{}
+	for _, step := range []func(context.Context, *Executor, executors.RestoreRequest, executors.Supply) error{p.readTarget, p.findReach, p.findStart} {
+		if err := step(ctx, x, req, from); err != nil {
+			return nil, fmt.Errorf("restore a base backup: %w", err)
+		}
+	}
+	if p.rec.command != "" {
+		p.Recover(p.rec.settings())
+	}
+	return p, nil
+}
+
+func (p *physicalPlan) readTarget(ctx context.Context, _ *Executor, req executors.RestoreRequest, from executors.Supply) error {
+	var err error
+	if p.rec, err = parseRecovery(req.Options); err != nil {
+		return err
 	}
 	dir, err := filepath.Abs(req.Target.Root)
 	if err != nil {
-		return nil, rec, err
+		return err
 	}
-	r, err := basebackup.Plan(ctx, from, basebackup.Target{Dir: dir, Spaces: req.Target.Spaces, Replace: req.Replace})
-	if err != nil {
-		return nil, rec, fmt.Errorf("restore a base backup: %w", err)
+	if p.Restoration, err = basebackup.Plan(ctx, from, basebackup.Target{Dir: dir, Spaces: req.Target.Spaces, Replace: req.Replace}); err != nil {
+		return err
 	}
 	if req.Options[optionDelta] == "true" {
 		if !req.Replace {
-			return nil, rec, errors.New("restore a base backup: -delta takes files from what is replaced, and goes with -replace")
+			return errors.New("-delta takes files from what is replaced, and goes with -replace")
 		}
-		r.Delta()
+		p.Delta()
 	}
-	if rec.command != "" {
-		r.Recover(rec.settings())
-	} else if !r.Document.CarriesWAL || req.Options[optionTo] != "" {
-		return nil, rec, errors.New("restore a base backup: no WAL is stored for this backup, so that it can be restored to its own moment only: leave -to away")
+	if p.rec.command == "" && (!p.Document.CarriesWAL || req.Options[optionTo] != "") {
+		return errors.New("no WAL is stored for this backup, so that it can be restored to its own moment only: leave -to away")
 	}
-	return r, rec, nil
+	return nil
+}
+
+// findReach proves that the stored WAL goes where recovery shall stop. The timeline is settled here, so that the server follows
+// the one that was looked at, also when another begins meanwhile.
+func (p *physicalPlan) findReach(ctx context.Context, _ *Executor, req executors.RestoreRequest, from executors.Supply) error {
+	if req.WAL == nil || p.rec.command == "" {
+		return nil
+	}
+	c, err := readChain(ctx, req.WAL, from, p.Document, p.rec.timeline)
+	if err != nil {
+		return err
+	}
+	found, err := c.reach(ctx, p.rec)
+	if err != nil {
+		return err
+	}
+	p.reach, p.rec.timeline = &found, fmt.Sprint(c.history.Timeline)
+	return nil
 }
 
 func (x *Executor) previewPhysical(ctx context.Context, req executors.RestoreRequest, from executors.Supply) (executors.Preview, error) {
-	r, rec, err := x.planPhysical(ctx, req, from)
+	p, err := x.planPhysical(ctx, req, from)
 	if err != nil {
 		return executors.Preview{}, err
 	}
-	out := executors.Preview{Target: req.Target.Root, Items: r.Items, Bytes: r.Bytes}
-	out.Creates, out.Replaces = r.Creates()
-	out.Notes = pointNotes(r.Document, rec)
+	out := executors.Preview{Target: req.Target.Root, Items: p.Items, Bytes: p.Bytes}
+	out.Creates, out.Replaces = p.Creates()
+	out.Notes = pointNotes(p.Document, p.rec)
+	if p.reach != nil {
+		out.Notes = append(out.Notes, p.reach.notes()...)
+	}
+	out.Notes = append(out.Notes, p.startNote(ctx, x, req.Target.Root))
 	return out, nil
 }
 
@@ -149,16 +202,25 @@ func pointNotes(d *basebackup.Document, rec recovery) []string {
 }
 
 func (x *Executor) restorePhysical(ctx context.Context, req executors.RestoreRequest, from executors.Supply) (executors.Result, error) {
-	r, _, err := x.planPhysical(ctx, req, from)
+	p, err := x.planPhysical(ctx, req, from)
 	if err != nil {
 		return executors.Result{}, err
 	}
-	if err := r.Write(ctx); err != nil {
+	if err := p.Write(ctx); err != nil {
 		return executors.Result{}, fmt.Errorf("restore a base backup: %w", err)
 	}
-	res := executors.Result{Items: r.Items, Bytes: r.Bytes, Version: r.Document.Version, Position: r.Document.End, Meta: from.Meta()}
-	if r.Reused > 0 {
-		res.Problems = append(res.Problems, executors.Problem{Path: req.Target.Root, Err: fmt.Errorf("%s were right already and taken from what was there", policy.FormatBytes(r.Reused))})
+	res := executors.Result{Items: p.Items, Bytes: p.Bytes, Version: p.Document.Version, Position: p.Document.End, Meta: from.Meta()}
+	if p.Reused > 0 {
+		res.Problems = append(res.Problems, executors.Problem{Path: req.Target.Root, Err: fmt.Errorf("%s were right already and taken from what was there", policy.FormatBytes(p.Reused))})
 	}
+	if p.ctl.path == "" {
+		return res, nil
+	}
+	r, err := p.startServer(ctx, req)
+	if err != nil {
+		return executors.Result{}, fmt.Errorf("the data directory is restored; start a server on it: %w", err)
+	}
+	res.Position, res.Time = r.lsn, r.commit
+	res.Problems = append(res.Problems, executors.Problem{Path: "recovery", Err: errors.New(r.String())})
 	return res, nil
 }

@@ -21,13 +21,20 @@ type reached struct {
 	lsn      string
 	timeline int
 	commit   time.Time // of the last transaction that was replayed; zero when there was none
+	why      string    // more for people; empty for nothing
 }
 
 // String tells a person.
 func (r reached) String() string {
 	last := "no transaction was committed after the base backup's checkpoint"
-	if !r.commit.IsZero() {
+	switch {
+	case !r.commit.IsZero():
 		last = "the last transaction is of " + r.commit.UTC().Format("2006-01-02 15:04:05.999999") + " UTC"
+	case r.why == notAsked:
+		return fmt.Sprintf("recovered to %s on timeline %d; %s", r.lsn, r.timeline, notAsked)
+	}
+	if r.why != "" {
+		last += "; " + r.why
 	}
 	return fmt.Sprintf("recovered to %s on timeline %d; %s", r.lsn, r.timeline, last)
 }
@@ -57,14 +64,23 @@ func (c *recoveredServer) waitRecovered(ctx context.Context) error {
 // fatalWords is what the server's log says of its end.
 func (c *recoveredServer) fatalWords() string {
 	raw, _ := os.ReadFile(c.log)
+	return fatalLines(string(raw))
+}
+
+// fatalLines are the last of a log's lines that tell of an end; where there is none, the last lines.
+func fatalLines(text string) string {
 	var out []string
-	for line := range strings.Lines(string(raw)) {
-		if word, _, _ := strings.Cut(line, ":"); slices.Contains([]string{"FATAL", "PANIC", "DETAIL", "HINT"}, word) {
-			out = append(out, strings.TrimSpace(line))
+	for line := range strings.Lines(text) {
+		_, message, prefixed := strings.Cut(line, "] ") // of log_line_prefix, where it ends as it does by default
+		if !prefixed {
+			message = line
+		}
+		if word, _, _ := strings.Cut(message, ":"); slices.Contains([]string{"FATAL", "PANIC", "DETAIL", "HINT"}, word) {
+			out = append(out, strings.TrimSpace(message))
 		}
 	}
 	if len(out) == 0 {
-		return c.lastWords()
+		return (&tail{[]byte(text)}).String()
 	}
 	return strings.Join(out[max(0, len(out)-4):], "; ")
 }
@@ -107,16 +123,23 @@ func (c *recoveredServer) look(ctx context.Context, conn *pgx.Conn) error {
 	if c.facts, err = readFacts(ctx, conn); err != nil {
 		return err
 	}
+	c.reached, err = askReached(ctx, conn)
+	return err
+}
+
+// askReached asks a server where its recovery ended, or pauses.
+func askReached(ctx context.Context, conn *pgx.Conn) (r reached, err error) {
 	var commit *time.Time
 	err = conn.QueryRow(ctx, `select coalesce(pg_last_wal_replay_lsn(), pg_current_wal_lsn())::text, pg_last_xact_replay_timestamp(),
-		('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int`).Scan(&c.reached.lsn, &commit, &c.reached.timeline)
+		case when pg_is_in_recovery() then (select min_recovery_end_timeline from pg_control_recovery())
+		else ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int end`).Scan(&r.lsn, &commit, &r.timeline)
 	if err != nil {
-		return fmt.Errorf("ask how far it recovered: %w", err)
+		return reached{}, fmt.Errorf("ask how far it recovered: %w", err)
 	}
 	if commit != nil {
-		c.reached.commit = commit.UTC()
+		r.commit = commit.UTC()
 	}
-	return nil
+	return r, nil
 }
 
 // compare refuses a server that ended before its data is consistent.

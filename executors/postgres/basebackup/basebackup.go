@@ -37,6 +37,9 @@ const (
 	spacesDir    = "pg_tblspc"
 )
 
+// WALPrefix begins the paths of the items that are WAL which the base backup carries.
+const WALPrefix = dataDir + "/pg_wal/"
+
 // Document is physical.json: what the files alone do not tell.
 type Document struct {
 	Format        string       `json:"format"`

@@ -224,7 +224,7 @@ func (v *verifier) wal() error {
 // pump writes the segments one after the other.
 func (v *verifier) pump(w io.Writer) error {
 	for _, name := range v.segments {
-		if err := readOne(v.ctx, v.from, dataDir+"/pg_wal/"+name, func(r io.Reader) error {
+		if err := readOne(v.ctx, v.from, WALPrefix+name, func(r io.Reader) error {
 			_, err := io.Copy(w, r)
 			return err
 		}); err != nil {

@@ -342,7 +342,7 @@ func TestSummarise(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := Summary{
-		Records: 5, First: first, Commits: 2, Oldest: at(2), Newest: at(9), NewestCommit: at(5),
+		Records: 5, First: first, Last: point, Commits: 2, Oldest: at(2), Newest: at(9), NewestCommit: at(5),
 		RestorePoints: []RestorePoint{{"n", at(20), point}}, End: End{LSN: w.at(), Kind: EndOfStream, Why: "the stream ends"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -9,7 +9,7 @@ import (
 // Summary is what a stream of WAL holds.
 type Summary struct {
 	Records       int64
-	First         LSN // of the first record; 0 for none
+	First, Last   LSN // of the first and the last record; 0 for none
 	Commits       int64
 	Oldest        time.Time // commit or abort; zero for none
 	Newest        time.Time // commit or abort: a target time must be earlier to be reached
@@ -47,6 +47,7 @@ func (s *Summary) add(rec Record) error {
 	if s.Records++; s.Records == 1 {
 		s.First = rec.LSN
 	}
+	s.Last = rec.LSN
 	e, _, err := rec.Event()
 	if err != nil {
 		return err

@@ -40,6 +40,8 @@ type Stop struct {
 	LSN      LSN // of the record that ends it
 	Behind   bool
 	Timeline Timeline
+	End      LSN       // behind the last record that is applied; 0 when the very first one ends it
+	Commit   time.Time // of the last transaction before, as far as it was read; zero for none
 }
 
 // stops says whether recovery ends at a record, and if it applies that record first.
@@ -73,15 +75,21 @@ func Find(r *Reader, from LSN, t Target) (s Stop, ok bool, err error) {
 		if err != nil {
 			return Stop{}, false, err
 		}
-		if rec.LSN < from {
-			continue
-		}
 		e, _, err := rec.Event()
 		if err != nil {
 			return Stop{}, false, err
 		}
-		if is, behind := t.stops(rec, e); is {
-			return Stop{LSN: rec.LSN, Behind: behind, Timeline: rec.Timeline}, true, nil
+		is, behind := t.stops(rec, e)
+		is = is && rec.LSN >= from
+		if !is || behind {
+			s.End = rec.End
+			if e.Kind == EventCommit {
+				s.Commit = e.Time
+			}
+		}
+		if is {
+			s.LSN, s.Behind, s.Timeline = rec.LSN, behind, rec.Timeline
+			return s, true, nil
 		}
 	}
 }
