@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/holdfast-io/holdfast/executors"
 	"github.com/holdfast-io/holdfast/executors/executortest"
@@ -417,5 +419,55 @@ func TestCopiesTakeNothingFromPublishers(t *testing.T) {
 	mustRestore(t, req, from)
 	if n := calls.Load(); n > 0 {
 		t.Errorf("the copy called the publisher %d times", n)
+	}
+}
+
+// TestSuperuserOfAnotherName: the copy is entered by the role that initdb made, whatever it is called; of points that do not name
+// it, by the source's own role where that is a superuser; and a stranger is told what to do.
+func TestSuperuserOfAnotherName(t *testing.T) {
+	s := pgserver.Start(t, pgserver.Options{})
+	execSQL(t, s, "postgres", "create table t as select 1 x")
+	execSQL(t, s, "postgres", "create role boss superuser login password 'boss-secret'")
+	boss, err := pgx.Connect(t.Context(), s.DSNAs("boss", "boss-secret", "postgres"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer boss.Close(context.Background())
+	if _, err := boss.Exec(t.Context(), "alter role postgres rename to founder"); err != nil {
+		t.Fatal(err)
+	}
+	backup := physical(s, policy.WALNone)
+	backup.Source = sourceOf(s.DSNAs("boss", "boss-secret", "postgres"))
+	_, from, res := backedUp(t, backup)
+	if res.Meta[metaSuperuser] != "founder" {
+		t.Errorf("the point names the superuser %q", res.Meta[metaSuperuser])
+	}
+	nameless := maps.Clone(res.Meta)
+	delete(nameless, metaSuperuser)
+	for _, c := range []struct {
+		what   string
+		from   executors.Supply
+		source policy.Source
+		want   string
+	}{
+		{"named", from, policy.Source{}, ""},
+		{"not named", from.WithMeta(nameless), backup.Source, ""},
+		{"unknown", from.WithMeta(nameless), policy.Source{}, "no superuser of the base backup is known"},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			target := uniqueName("via_boss")
+			t.Cleanup(func() { dropDatabase(t, target) })
+			req := restoreRequest(shared.DSN(target))
+			req.Source, req.Only, req.Options[optNoOwner] = c.source, []string{"postgres/public.t"}, "true"
+			req.Options[optStagingDir] = scratchDir(t)
+			_, err := New(Options{}).Restore(t.Context(), req, c.from)
+			if c.want == "" && err != nil {
+				t.Fatal(err)
+			}
+			if c.want != "" {
+				wantError(t, err, c.want, "-target=data_dir=")
+			}
+			wantNothingLeft(t, req)
+		})
 	}
 }
