@@ -96,4 +96,6 @@ func plain(path string) bool {
 }
 
 // FromCRC is a CRC32C as a manifest holds it.
-func FromCRC(sum uint32) []byte { return []byte{byte(sum), byte(sum >> 8), byte(sum >> 16), byte(sum >> 24)} }
+func FromCRC(sum uint32) []byte {
+	return []byte{byte(sum), byte(sum >> 8), byte(sum >> 16), byte(sum >> 24)}
+}
