@@ -181,7 +181,7 @@ func (r *localReader) damaged(page *pgdata.Page, block uint32, offset int64) (bo
 			return false, context.Cause(r.f.l.ctx)
 		}
 		var again pgdata.Page
-		if n, err := r.file.ReadAt(again[:], offset); n < len(again) {
+		if n, err := r.from.ReadAt(again[:], offset); n < len(again) {
 			if errors.Is(err, io.EOF) {
 				return false, nil // the page is not there any more
 			}
