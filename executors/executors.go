@@ -154,7 +154,7 @@ type Entry struct {
 }
 
 // ErrSkip, returned (or wrapped) by an OpenFunc or by its reader, drops the entry from the restore point without failing
-// the backup. The executor reports the problem itself.
+// the backup. The executor reports the problem itself. After a Flush it may add the same path again.
 var ErrSkip = errors.New("entry skipped")
 
 // OpenFunc opens the content of an entry. It may be called on another goroutine after Add returned, and again after a

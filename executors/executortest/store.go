@@ -120,10 +120,9 @@ func (k *Sink) Add(ctx context.Context, e executors.Entry, c executors.Content) 
 		return k.fail(k.faults.Err)
 	case !fs.ValidPath(e.Path):
 		return k.fail(fmt.Errorf("sink: path %q is not clean and relative", e.Path))
-	case k.seen[e.Path]:
+	case k.sees(e.Path):
 		return k.fail(fmt.Errorf("sink: path %q was added twice", e.Path))
 	}
-	k.seen[e.Path] = true
 	it := &Item{Entry: e, Fingerprint: c.Fingerprint}
 	k.mu.Lock()
 	k.items = append(k.items, it)
@@ -137,6 +136,15 @@ func (k *Sink) Add(ctx context.Context, e executors.Entry, c executors.Content) 
 		return nil
 	}
 	return k.enqueue(ctx, &pending{item: it, content: c})
+}
+
+// sees notes a path and tells whether it is in the point already.
+func (k *Sink) sees(path string) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	twice := k.seen[path]
+	k.seen[path] = true
+	return twice
 }
 
 // Flush implements executors.Sink.
@@ -250,6 +258,7 @@ func (k *Sink) readOnce(p *pending) ([]byte, error) {
 func (k *Sink) drop(gone *Item) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	delete(k.seen, gone.Entry.Path)
 	for i, it := range k.items {
 		if it == gone {
 			k.items = append(k.items[:i], k.items[i+1:]...)

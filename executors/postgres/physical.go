@@ -26,15 +26,12 @@ const stall = 10 * time.Minute
 // backupPhysical reads the data directory over the replication protocol. A slot holds the WAL back meanwhile, so that what
 // makes the copy consistent is there at its end.
 func (x *Executor) backupPhysical(ctx context.Context, req executors.BackupRequest, sink executors.Sink) (executors.Result, error) {
-	if req.Backup.Physical.Reader == policy.ReaderLocal {
-		return executors.Result{}, errors.New("back up PostgreSQL: reader = \"local\" is not available yet: use \"remote\" or \"auto\"")
-	}
 	srv, conn, err := dialSource(ctx, req.Source, "holdfast "+req.Point)
 	if err != nil {
 		return executors.Result{}, err
 	}
 	defer closeConn(ctx, conn)
-	b := &physicalBackup{srv: srv, conn: conn, req: req, log: req.Log}
+	b := &physicalBackup{srv: srv, conn: conn, req: req, log: req.Log, quiet: x.quiet}
 	if b.log == nil {
 		b.log = discard
 	}
@@ -48,7 +45,9 @@ type physicalBackup struct {
 	conn  *pgx.Conn
 	req   executors.BackupRequest
 	log   *slog.Logger
+	quiet time.Duration // of basebackup.LocalRequest
 	facts facts
+	pace  func(context.Context, int) error // of basebackup.Request
 
 	superuser string
 }
@@ -69,18 +68,11 @@ func (b *physicalBackup) run(ctx context.Context, sink executors.Sink) (executor
 	if err := b.hold(ctx, holder); err != nil {
 		return executors.Result{}, err
 	}
-	reader, err := b.srv.replicate(ctx, "holdfast "+b.req.Point)
-	if err != nil {
-		return executors.Result{}, err
-	}
-	defer reader.Close() //nolint:errcheck // a backup that failed ends with it
 	pace := newPacer(b.req.Backup.ImpactPercent())
+	b.pace = pace.wait
 	watching := b.watch(ctx, pace)
 	defer watching()
-	made, err := basebackup.Make(ctx, basebackup.Request{
-		Conn: reader, Label: "holdfast " + b.req.Point, Fast: b.req.Backup.Physical.Checkpoint == policy.CheckpointFast,
-		Version: b.facts.version, Standby: b.facts.inRecovery, IdleLimit: stall, Now: b.now, Pace: pace.wait,
-	}, sink)
+	made, reader, err := b.read(ctx, holder, sink)
 	if err != nil {
 		return executors.Result{}, err
 	}
@@ -88,12 +80,54 @@ func (b *physicalBackup) run(ctx context.Context, sink executors.Sink) (executor
 	return executors.Result{
 		Time: doc.Time, Items: made.Items, Bytes: made.Bytes, Version: b.facts.version, Position: doc.End, Problems: made.Problems,
 		Meta: map[string]string{
-			executors.MetaMethod: "physical", metaPoint: b.req.Point, metaSystemID: doc.System, metaSuperuser: b.superuser,
+			executors.MetaMethod: "physical", metaPoint: b.req.Point, metaSystemID: doc.System, metaSuperuser: b.superuser, metaReader: string(reader),
 			executors.MetaTimeline: strconv.FormatUint(uint64(doc.Timeline), 10), executors.MetaStart: doc.Start, executors.MetaEnd: doc.End,
 			executors.MetaSegmentSize: strconv.FormatInt(doc.SegmentSize, 10), executors.MetaCarriesWAL: strconv.FormatBool(doc.CarriesWAL),
 		},
 	}, nil
 }
+
+// metaReader is the key of the reader that made a restore point: "local" or "remote".
+const metaReader = "reader"
+
+// read makes the base backup as the policy says: from the files where they are at hand, else over the replication protocol.
+func (b *physicalBackup) read(ctx context.Context, holder *replication.Conn, sink executors.Sink) (basebackup.Result, policy.Reader, error) {
+	want := b.req.Backup.Physical.Reader
+	if want != policy.ReaderRemote {
+		dir, err := b.atHand(ctx, holder)
+		switch {
+		case err == nil:
+			made, err := b.readLocal(ctx, dir, sink)
+			return made, policy.ReaderLocal, err
+		case ctx.Err() != nil:
+			return basebackup.Result{}, "", context.Cause(ctx)
+		case want == policy.ReaderLocal:
+			return basebackup.Result{}, "", fmt.Errorf("read the data directory (reader = \"local\"): %w; mend that, or use reader = \"remote\"", err)
+		}
+		b.log.Debug("the data directory is read over the replication protocol", "err", b.srv.hide(err))
+	}
+	made, err := b.readRemote(ctx, sink)
+	return made, policy.ReaderRemote, err
+}
+
+func (b *physicalBackup) readRemote(ctx context.Context, sink executors.Sink) (basebackup.Result, error) {
+	reader, err := b.srv.replicate(ctx, "holdfast "+b.req.Point)
+	if err != nil {
+		return basebackup.Result{}, err
+	}
+	defer reader.Close() //nolint:errcheck // a backup that failed ends with it
+	return basebackup.Make(ctx, basebackup.Request{
+		Conn: reader, Label: b.label(), Fast: b.fast(), Version: b.facts.version, Standby: b.facts.inRecovery, IdleLimit: stall, Now: b.now, Pace: b.pace,
+	}, sink)
+}
+
+func (b *physicalBackup) label() string { return "holdfast " + b.req.Point }
+func (b *physicalBackup) fast() bool {
+	return b.req.Backup.Physical.Checkpoint == policy.CheckpointFast
+}
+
+// heldBy is the name of the slot that holds WAL back while a base backup is made.
+func (b *physicalBackup) heldBy() string { return "holdfast_" + pointSuffix(b.req.Point) + "_tmp" }
 
 // ready finds what a server must be told before it can be backed up so, and says how.
 func (b *physicalBackup) ready(ctx context.Context) error {
@@ -120,13 +154,13 @@ func (b *physicalBackup) ready(ctx context.Context) error {
 func (b *physicalBackup) hold(ctx context.Context, c *replication.Conn) error {
 	wal := b.req.Backup.Physical.WAL
 	if wal.Mode != policy.WALStream {
-		return c.CreateSlot(ctx, "holdfast_"+pointSuffix(b.req.Point)+"_tmp", true, true)
+		return c.CreateSlot(ctx, b.heldBy(), true, true)
 	}
 	if err := b.srv.ensureSlot(ctx, b.conn, c, wal.Slot); err != nil {
 		return err
 	}
 	// The slot lets go of WAL that was received meanwhile, also of what this backup needs.
-	return c.CreateSlot(ctx, "holdfast_"+pointSuffix(b.req.Point)+"_tmp", true, true)
+	return c.CreateSlot(ctx, b.heldBy(), true, true)
 }
 
 // ensureSlot makes the slot that WAL is streamed from, with WAL held back from now on, when it is not there.

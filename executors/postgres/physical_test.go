@@ -30,6 +30,14 @@ func physical(s *pgserver.Server, wal policy.WALMode) executors.BackupRequest {
 	}
 }
 
+// readBy is a request for a reader.
+func readBy(req executors.BackupRequest, reader policy.Reader) executors.BackupRequest {
+	p := *req.Backup.Physical
+	p.Reader = reader
+	req.Backup.Physical = &p
+	return req
+}
+
 // ask returns one text.
 func ask(t testing.TB, s *pgserver.Server, database, sql string) string {
 	t.Helper()
@@ -64,6 +72,12 @@ const contentOf = "select count(*) || ' ' || md5(string_agg(t.*::text, '' order 
 // TestBaseBackup: what was committed before the base backup ended is there when its directory is started, with every table
 // space, wherever it is put.
 func TestBaseBackup(t *testing.T) {
+	for _, reader := range []policy.Reader{policy.ReaderLocal, policy.ReaderRemote} {
+		t.Run(string(reader), func(t *testing.T) { testBaseBackup(t, reader) })
+	}
+}
+
+func testBaseBackup(t *testing.T, reader policy.Reader) {
 	s := pgserver.Start(t, pgserver.Options{InitArgs: []string{"--data-checksums"}})
 	dir := outside(t, s)
 	space := filepath.Join(dir, "fast")
@@ -80,7 +94,10 @@ func TestBaseBackup(t *testing.T) {
 	for _, table := range []string{"big", "small"} {
 		want[table] = ask(t, s, "app", fmt.Sprintf(contentOf, table))
 	}
-	_, from, res := backedUp(t, physical(s, policy.WALNone))
+	_, from, res := backedUp(t, readBy(physical(s, policy.WALNone), reader))
+	if res.Meta[metaReader] != string(reader) {
+		t.Errorf("made by the reader %q", res.Meta[metaReader])
+	}
 	if res.Time.IsZero() || res.Position == "" || res.Meta[executors.MetaSystem] == "" || res.Meta[executors.MetaCarriesWAL] != "true" {
 		t.Fatalf("result %+v", res)
 	}
@@ -136,14 +153,16 @@ func TestBaseBackupFails(t *testing.T) {
 	for what, faults := range map[string]executortest.Faults{
 		"at once": {FailAdd: 1}, "later": {FailAdd: 700}, "in a small file": {FailContent: 100}, "in a large file": {FailContent: 20 << 20},
 	} {
-		t.Run(what, func(t *testing.T) {
-			faults.Err = broken
-			req := physical(s, policy.WALNone)
-			sink := executortest.NewStore().Sink(req.Point, faults)
-			if _, err := New(Options{}).Backup(t.Context(), req, sink); !errors.Is(err, broken) {
-				t.Errorf("got %v", err)
-			}
-		})
+		for _, reader := range []policy.Reader{policy.ReaderLocal, policy.ReaderRemote} {
+			t.Run(what+", "+string(reader), func(t *testing.T) {
+				faults.Err = broken
+				req := readBy(physical(s, policy.WALNone), reader)
+				sink := executortest.NewStore().Sink(req.Point, faults)
+				if _, err := New(Options{}).Backup(t.Context(), req, sink); !errors.Is(err, broken) {
+					t.Errorf("got %v", err)
+				}
+			})
+		}
 	}
 	if got := ask(t, s, "postgres", "select count(*) from pg_replication_slots"); got != "0" {
 		t.Errorf("%s slots are left", got)

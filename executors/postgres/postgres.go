@@ -36,6 +36,7 @@ type Executor struct {
 	tools        finder
 	lockWait     time.Duration
 	checkTimeout time.Duration
+	quiet        time.Duration // of basebackup.LocalRequest; 0 in production
 }
 
 var _ executors.Executor = (*Executor)(nil)
